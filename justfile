@@ -1,0 +1,37 @@
+# The index of what one does here. `.ci/run` is the statement of the gates; nothing needs `just`.
+
+# What there is.
+list:
+    @just --list
+
+# Quick look before a commit.
+check:
+    cargo fmt --check && cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, or those of one room: `just test -p proxy`.
+test *args="--workspace":
+    cargo test {{args}}
+
+# The story, with a report to look at.
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# Anything of the command line: `just run up -m web=2,worker=1`.
+run *args:
+    cargo run --release -- {{args}}
+
+# Update the expectations of snapshot tests, then look at the diff.
+snap:
+    UPDATE_EXPECT=1 cargo test --workspace
+
+# CPU per transaction beside PgBouncer, in one run.
+bench:
+    cargo run --release -p bench-pooler
+
+# The documentation, as CI builds it.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# What CI runs.
+ci:
+    .ci/run
