@@ -1,0 +1,355 @@
+//! Dynos: the processes of an app, supervised as Heroku does it.
+//!
+//! ```text
+//!   Dynos ── one task per dyno (life) ──▶ spawner thread ──▶ bash -c 'exec CMD'
+//!     │                │                                          │ pipes
+//!     │                ▼                                          ▼
+//!     │              Fleet  ◀── router: which web dyno is up?   LogHub
+//!     ▼
+//!   Groups: every process group, killed on Drop
+//! ```
+
+mod backoff;
+mod fleet;
+mod group;
+mod life;
+mod port;
+mod shell;
+mod spawner;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use fleet::DynoInfo;
+pub(crate) use fleet::{Fleet, Lease, Pick};
+use life::{Life, Order};
+use port::Ports;
+pub(crate) use spawner::{Launch, NotStarted, Process, Spawner};
+
+use crate::error::{Error, Result};
+use crate::formation::Formation;
+use crate::logs::LogHub;
+use crate::name::DynoName;
+use crate::procfile::Procfile;
+use crate::tracer::Tracer;
+
+/// What a dyno's environment has besides the common part (`DATABASE_URL`, `PATH`); asked at each
+/// start, and stronger than everything else.
+pub type EnvFor = Arc<dyn Fn(&DynoName) -> Vec<(String, String)> + Send + Sync>;
+
+/// Is told of each process that starts or has ended, so that somebody can note down its id.
+/// Called on the supervisor's task: it must be quick.
+pub type ChildPid = Arc<dyn Fn(&DynoName, ChildChange) + Send + Sync>;
+
+/// What happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildChange {
+    /// It was started; the id is also that of its process group.
+    Started(i32),
+    /// It and all of its group have ended.
+    Ended(i32),
+}
+
+/// How dynos are run.
+#[derive(Clone)]
+pub struct DynoOptions {
+    /// The app's folder: the working directory of every dyno.
+    pub app_dir: PathBuf,
+    /// The app's config vars, the same for all dynos.
+    pub config_vars: Vec<(String, String)>,
+    /// What is different from dyno to dyno.
+    pub env_for: EnvFor,
+    /// Who wants to know process ids.
+    pub child_pid: ChildPid,
+    /// How long things may take.
+    pub timing: Timing,
+}
+
+impl DynoOptions {
+    /// No config vars, nothing added, Heroku's timing.
+    #[must_use]
+    pub fn new(app_dir: PathBuf) -> Self {
+        Self {
+            app_dir,
+            config_vars: Vec::new(),
+            env_for: Arc::new(|_| Vec::new()),
+            child_pid: Arc::new(|_, _| ()),
+            timing: Timing::default(),
+        }
+    }
+}
+
+impl fmt::Debug for DynoOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Config vars hold secrets.
+        let options = &mut f.debug_struct("DynoOptions");
+        options.field("app_dir", &self.app_dir).field("timing", &self.timing);
+        options.finish_non_exhaustive()
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// From launch until a web dyno accepts connections on `$PORT` (R10). Heroku: 60 s.
+    pub boot_timeout: Duration,
+    /// From SIGTERM until all processes of a dyno have ended (R12). Heroku: 30 s.
+    pub exit_timeout: Duration,
+    /// Before SIGTERM, at most so long for the router's requests in flight to be answered. Zero is
+    /// Heroku's way, which leaves it to the app to finish them after SIGTERM.
+    pub drain: Duration,
+    /// The first wait after the restart that follows a crash at once.
+    pub backoff_base: Duration,
+    /// The longest wait between a crash and the next start.
+    pub backoff_cap: Duration,
+    /// A dyno that was up for so long has earned a restart at once when it crashes.
+    pub stable_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            boot_timeout: Duration::from_secs(60),
+            exit_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            backoff_base: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(600),
+            stable_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What all dynos of an app share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: DynoOptions,
+    hub: LogHub,
+    tracer: Tracer,
+    fleet: Arc<Fleet>,
+    spawner: Spawner,
+    ports: Ports,
+}
+
+/// The dynos of an app. Dropping it kills every process; [`Dynos::shutdown`] asks first.
+#[derive(Debug)]
+pub struct Dynos {
+    procfile: Procfile,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    crew: Mutex<Crew>,
+}
+
+/// Who is supervised. Behind an async lock: one scaling or restart after the other.
+#[derive(Debug)]
+struct Crew {
+    formation: Formation,
+    members: BTreeMap<DynoName, Member>,
+}
+
+/// How to reach the task of one dyno.
+#[derive(Clone, Debug)]
+struct Member {
+    orders: mpsc::Sender<Order>,
+    remove: CancellationToken,
+    removed: CancellationToken,
+}
+
+impl Dynos {
+    /// Starts the dynos of `formation`; returns at once, with all of them
+    /// `starting`; [`Dynos::wait_until`] waits for other states.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The thread that starts processes cannot be started.
+    pub async fn start(
+        procfile: Procfile,
+        formation: Formation,
+        options: DynoOptions,
+        hub: LogHub,
+        tracer: Tracer,
+    ) -> Result<Self> {
+        let spawner = Spawner::start().map_err(|source| Error::Spawn {
+            dyno: DynoName::new("dyno-spawner", 1),
+            command: "thread".to_owned(),
+            source,
+        })?;
+        let ports = Ports::new(tracer.now().0 ^ (u64::from(std::process::id()) << 32));
+        let fleet = Arc::new(Fleet::new(tracer.clock()));
+        let shared = Shared { options, hub, tracer, fleet, spawner, ports };
+        let none = BTreeMap::new();
+        let dynos = Self {
+            crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
+            procfile,
+            shared: Arc::new(shared),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        dynos.crew.lock().await.members = dynos.hire(&formation, &BTreeMap::new());
+        Ok(dynos)
+    }
+
+    /// Starts those of the formation that are not there yet.
+    fn hire(
+        &self,
+        formation: &Formation,
+        present: &BTreeMap<DynoName, Member>,
+    ) -> BTreeMap<DynoName, Member> {
+        let absent = formation.dynos().into_iter().filter(|name| !present.contains_key(name));
+        absent.map(|name| (name.clone(), self.hire_one(name))).collect()
+    }
+
+    fn hire_one(&self, name: DynoName) -> Member {
+        let command = self.procfile.command(name.process_type()).unwrap_or("").to_owned();
+        self.shared.fleet.hired(&name, &command);
+        let (orders, inbox) = mpsc::channel(1);
+        let remove = self.closing.child_token();
+        let removed = CancellationToken::new();
+        let life = Life::new(name, command, Arc::clone(&self.shared), inbox, remove.clone());
+        let ended = removed.clone().drop_guard();
+        self.tasks.spawn(async move {
+            let _ended = ended;
+            life.live().await;
+        });
+        Member { orders, remove, removed }
+    }
+
+    /// A snapshot of all dynos, ordered by name.
+    #[must_use]
+    pub fn ps(&self) -> Vec<DynoInfo> {
+        self.shared.fleet.snapshot()
+    }
+
+    /// How many of each type there should be.
+    pub async fn formation(&self) -> Formation {
+        self.crew.lock().await.formation.clone()
+    }
+
+    /// Changes the formation (`web=2,worker+1`); returns the new one when the new dynos have been
+    /// asked to start and the superfluous ones have ended.
+    ///
+    /// # Errors
+    /// The changes cannot be read, or the platform is shutting down.
+    pub async fn scale(&self, changes: &str) -> Result<Formation> {
+        let mut crew = self.crew.lock().await;
+        self.open()?;
+        let formation = crew.formation.changed_by(changes)?;
+        self.shared.hub.write(crate::logs::Source::Heroku, "api", &format!("Scale to {formation}"));
+        let wanted = formation.dynos();
+        let hired = self.hire(&formation, &crew.members);
+        crew.members.extend(hired);
+        crew.formation = formation.clone();
+        let superfluous: Vec<_> =
+            crew.members.extract_if(.., |name, _| !wanted.contains(name)).collect();
+        for (_, member) in &superfluous {
+            member.remove.cancel();
+        }
+        for (_, member) in &superfluous {
+            member.removed.cancelled().await;
+        }
+        Ok(formation)
+    }
+
+    /// Ends the process of a dyno and starts a new one; also starts one that was stopped or waits
+    /// after a crash. Returns when the new process was launched.
+    ///
+    /// # Errors
+    /// No such dyno, or the platform is shutting down.
+    pub async fn restart(&self, name: &DynoName) -> Result<()> {
+        let member = self.member(name).await?;
+        let (done, launched) = oneshot::channel();
+        member.give(Order::Restart(done), launched).await
+    }
+
+    /// Ends the process of a dyno, which then stays `down` until it is restarted. Returns when all
+    /// its processes have ended.
+    ///
+    /// # Errors
+    /// No such dyno, or the platform is shutting down.
+    pub async fn stop(&self, name: &DynoName) -> Result<()> {
+        let member = self.member(name).await?;
+        let (done, stopped) = oneshot::channel();
+        member.give(Order::Stop(done), stopped).await
+    }
+
+    async fn member(&self, name: &DynoName) -> Result<Member> {
+        self.open()?;
+        let crew = self.crew.lock().await;
+        crew.members.get(name).cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &DynoName) -> Error {
+        let known: Vec<_> = self.ps().iter().map(|dyno| dyno.name.to_string()).collect();
+        Error::UnknownDyno { name: name.to_string(), known: known.join(", ") }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closing.is_cancelled() { Err(Error::ShuttingDown) } else { Ok(()) }
+    }
+
+    /// Waits until the snapshot of all dynos is as wanted; looks at every change, at once first.
+    /// Has no deadline of its own.
+    pub async fn wait_until(&self, wanted: impl Fn(&[DynoInfo]) -> bool) {
+        let mut changes = self.shared.fleet.changes();
+        loop {
+            changes.mark_unchanged();
+            if wanted(&self.ps()) {
+                return;
+            }
+            // The sender is in `self`, so it cannot have gone.
+            let _changed = changes.changed().await;
+        }
+    }
+
+    /// The environment of a dyno's present or last process, ordered by variable name.
+    ///
+    /// # Errors
+    /// No such dyno.
+    pub fn environment(&self, name: &DynoName) -> Result<Vec<(String, String)>> {
+        self.shared.fleet.environment(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Ends all dynos: SIGTERM to all at once, SIGKILL to those that take longer than the exit
+    /// timeout. Returns when no process is left. Nothing can be started afterwards.
+    pub async fn shutdown(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        // One-off runs are not in the tracker.
+        self.shared.spawner.groups().kill_all();
+    }
+
+    pub(crate) fn fleet(&self) -> &Arc<Fleet> {
+        &self.shared.fleet
+    }
+
+    pub(crate) fn spawner(&self) -> &Spawner {
+        &self.shared.spawner
+    }
+
+    pub(crate) fn app_dir(&self) -> &PathBuf {
+        &self.shared.options.app_dir
+    }
+}
+
+impl Member {
+    async fn give(&self, order: Order, done: oneshot::Receiver<()>) -> Result<()> {
+        self.orders.send(order).await.map_err(|_| Error::ShuttingDown)?;
+        done.await.map_err(|_| Error::ShuttingDown)
+    }
+}
+
+impl Drop for Dynos {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.shared.spawner.groups().kill_all();
+    }
+}

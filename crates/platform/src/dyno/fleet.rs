@@ -1,0 +1,357 @@
+//! The board on which every dyno's state stands: written by their supervisors, read by the router
+//! and by `ps`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use trace::{Clock, DynoState, Micros};
+
+use crate::name::DynoName;
+
+/// One dyno at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynoInfo {
+    /// `web.1`.
+    pub name: DynoName,
+    /// Its state.
+    #[serde(with = "state_serde")]
+    pub state: DynoState,
+    /// Since when it has been in this state.
+    #[serde(with = "micros_serde")]
+    pub since: Micros,
+    /// Its process, and at the same time its process group.
+    pub pid: Option<i32>,
+    /// The port it should listen on; web dynos only.
+    pub port: Option<u16>,
+    /// Its command as it stands in the Procfile.
+    pub command: String,
+}
+
+/// A dyno's phase. One more than Heroku's words: a dyno that stops in order to come back is worth
+/// waiting for, one that stops for good is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Starting,
+    Up,
+    Restarting,
+    Stopping,
+    Crashed,
+    Down,
+}
+
+impl Phase {
+    fn state(self) -> DynoState {
+        match self {
+            Self::Starting => DynoState::Starting,
+            Self::Up => DynoState::Up,
+            Self::Restarting | Self::Stopping => DynoState::Stopping,
+            Self::Crashed => DynoState::Crashed,
+            Self::Down => DynoState::Down,
+        }
+    }
+}
+
+/// The board.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    clock: Clock,
+    members: Mutex<BTreeMap<DynoName, Member>>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Member {
+    info: DynoInfo,
+    phase: Phase,
+    environment: Vec<(String, String)>,
+    busy: Arc<Busy>,
+}
+
+/// What is known of a process when it starts.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) port: Option<u16>,
+    pub(super) command: String,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// The router's requests that one process has not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    requests: AtomicU32,
+    idle: Notify,
+}
+
+impl Busy {
+    /// Waits until no request is in flight. Only meaningful once no new one can come.
+    pub(super) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.requests.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+/// One request's claim on a web dyno. While it lives, the dyno's stop waits (up to its drain time).
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) name: DynoName,
+    pub(crate) port: u16,
+    busy: Arc<Busy>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.busy.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.busy.idle.notify_waiters();
+        }
+    }
+}
+
+/// What the board has to offer to a request.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    /// This dyno.
+    Leased(Lease),
+    /// All that are up are being left alone by this router.
+    Resting,
+    /// None is up, but one will be.
+    Booting,
+    /// All have crashed.
+    AllCrashed,
+    /// There is no web dyno.
+    NoDynos,
+}
+
+impl Fleet {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, members: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+
+    /// This dyno will start as soon as its supervisor runs: from now on it is on the board, so that
+    /// nobody takes a dyno that is on its way for one that is not there.
+    pub(super) fn hired(&self, name: &DynoName, command: &str) {
+        let command = command.to_owned();
+        self.starting(name, Start { port: None, command, environment: Vec::new() });
+    }
+
+    /// A process of this dyno is about to start. Returns its count of requests in flight.
+    pub(super) fn starting(&self, name: &DynoName, start: Start) -> Arc<Busy> {
+        let busy = Arc::new(Busy::default());
+        let info = DynoInfo {
+            name: name.clone(),
+            state: DynoState::Starting,
+            since: self.clock.now(),
+            pid: None,
+            port: start.port,
+            command: start.command,
+        };
+        let environment = start.environment;
+        let phase = Phase::Starting;
+        let member = Member { info, phase, environment, busy: Arc::clone(&busy) };
+        self.members.lock().insert(name.clone(), member);
+        self.changed.send_replace(());
+        busy
+    }
+
+    /// The process id of a dyno became known, or the process has ended.
+    pub(super) fn set_pid(&self, name: &DynoName, pid: Option<i32>) {
+        if let Some(member) = self.members.lock().get_mut(name) {
+            member.info.pid = pid;
+        }
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn set(&self, name: &DynoName, phase: Phase) {
+        if let Some(member) = self.members.lock().get_mut(name) {
+            member.phase = phase;
+            member.info.state = phase.state();
+            member.info.since = self.clock.now();
+        }
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn remove(&self, name: &DynoName) {
+        self.members.lock().remove(name);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<DynoInfo> {
+        self.members.lock().values().map(|member| member.info.clone()).collect()
+    }
+
+    pub(super) fn environment(&self, name: &DynoName) -> Option<Vec<(String, String)>> {
+        Some(self.members.lock().get(name)?.environment.clone())
+    }
+
+    /// Wakes at every change of any dyno.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Most attempts that make sense for one request.
+    pub(crate) fn web_dynos(&self) -> usize {
+        self.members.lock().keys().filter(|name| name.is_web()).count()
+    }
+
+    /// Chooses one of the web dynos that are up and do not `rest`; `choose` is given how many
+    /// there are. Choosing and claiming are one step, so that a dyno that begins to stop knows of
+    /// every request that it was given.
+    pub(crate) fn pick(
+        &self,
+        choose: impl FnOnce(usize) -> usize,
+        rest: impl Fn(&DynoName, u16) -> bool,
+    ) -> Pick {
+        let members = self.members.lock();
+        let web = || members.values().filter(|member| member.info.name.is_web());
+        let up = || web().filter(|member| member.phase == Phase::Up);
+        let ready: Vec<(&Member, u16)> = up()
+            .filter_map(|member| Some((member, member.info.port?)))
+            .filter(|(member, port)| !rest(&member.info.name, *port))
+            .collect();
+        if !ready.is_empty() {
+            let (member, port) = ready[choose(ready.len()) % ready.len()];
+            member.busy.requests.fetch_add(1, Ordering::SeqCst);
+            let name = member.info.name.clone();
+            return Pick::Leased(Lease { name, port, busy: Arc::clone(&member.busy) });
+        }
+        let comes = |member: &Member| matches!(member.phase, Phase::Starting | Phase::Restarting);
+        if up().next().is_some() {
+            Pick::Resting
+        } else if web().any(comes) {
+            Pick::Booting
+        } else if web().any(|member| member.phase == Phase::Crashed) {
+            Pick::AllCrashed
+        } else {
+            Pick::NoDynos
+        }
+    }
+}
+
+/// Heroku's word for a state.
+pub(crate) fn state_word(state: DynoState) -> &'static str {
+    match state {
+        DynoState::Starting => "starting",
+        DynoState::Up => "up",
+        DynoState::Stopping => "stopping",
+        DynoState::Crashed => "crashed",
+        DynoState::Down => "down",
+    }
+}
+
+/// States as words; `trace` knows no formats.
+mod state_serde {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use trace::DynoState;
+
+    pub(super) fn serialize<S: Serializer>(state: &DynoState, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(super::state_word(*state))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DynoState, D::Error> {
+        let word = String::deserialize(from)?;
+        let states = [
+            DynoState::Starting,
+            DynoState::Up,
+            DynoState::Stopping,
+            DynoState::Crashed,
+            DynoState::Down,
+        ];
+        let state = states.into_iter().find(|state| super::state_word(*state) == word);
+        state.ok_or_else(|| D::Error::custom(format!("`{word}` is not a dyno state")))
+    }
+}
+
+/// Times as microseconds since the Unix epoch.
+mod micros_serde {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use trace::Micros;
+
+    pub(super) fn serialize<S: Serializer>(at: &Micros, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(at.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
+        u64::deserialize(from).map(Micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(port: u16) -> Start {
+        Start { port: Some(port), command: "x".to_owned(), environment: Vec::new() }
+    }
+
+    fn kind(pick: &Pick) -> &'static str {
+        match pick {
+            Pick::Leased(_) => "leased",
+            Pick::Resting => "resting",
+            Pick::Booting => "booting",
+            Pick::AllCrashed => "crashed",
+            Pick::NoDynos => "none",
+        }
+    }
+
+    #[test]
+    fn what_is_offered_follows_the_phases() {
+        let fleet = Fleet::new(Clock::start());
+        let (one, two) = (DynoName::new("web", 1), DynoName::new("web", 2));
+        let pick = |rest: bool| kind(&fleet.pick(|_| 0, |_, _| rest)).to_owned();
+        assert_eq!(pick(false), "none");
+        fleet.starting(&DynoName::new("worker", 1), start(1));
+        fleet.set(&DynoName::new("worker", 1), Phase::Up);
+        assert_eq!(pick(false), "none");
+        fleet.starting(&one, start(2));
+        assert_eq!(pick(false), "booting");
+        fleet.set(&one, Phase::Up);
+        assert_eq!(pick(false), "leased");
+        assert_eq!(pick(true), "resting");
+        fleet.set(&one, Phase::Restarting);
+        assert_eq!(pick(false), "booting");
+        fleet.set(&one, Phase::Crashed);
+        assert_eq!(pick(false), "crashed");
+        fleet.starting(&two, start(3));
+        assert_eq!(pick(false), "booting");
+        fleet.set(&two, Phase::Stopping);
+        fleet.remove(&one);
+        assert_eq!(pick(false), "none");
+    }
+
+    #[tokio::test]
+    async fn a_dyno_is_idle_when_its_last_lease_ends() {
+        let fleet = Fleet::new(Clock::start());
+        let name = DynoName::new("web", 1);
+        let busy = fleet.starting(&name, start(1));
+        fleet.set(&name, Phase::Up);
+        busy.idle().await;
+        let Pick::Leased(lease) = fleet.pick(|_| 0, |_, _| false) else { panic!("not leased") };
+        let idle = busy.idle();
+        tokio::pin!(idle);
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(1), idle.as_mut());
+        assert!(waits.await.is_err());
+        drop(lease);
+        idle.await;
+    }
+
+    #[test]
+    fn ps_survives_json() {
+        let fleet = Fleet::new(Clock::start());
+        fleet.starting(&DynoName::new("web", 1), start(7));
+        let json = serde_json::to_string(&fleet.snapshot()).unwrap();
+        assert!(json.contains(r#""name":"web.1","state":"starting""#), "{json}");
+        let back: Vec<DynoInfo> = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, fleet.snapshot());
+    }
+}

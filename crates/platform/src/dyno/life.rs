@@ -1,0 +1,345 @@
+//! The life of one dyno: launch, watch, crash, wait, launch again, in Heroku's words.
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use trace::{DynoId, DynoState, Event};
+
+use super::backoff::Backoff;
+use super::fleet::{Busy, Phase, Start};
+use super::port::Port;
+use super::spawner::{Launch, NotStarted, Process};
+use super::{ChildChange, Shared, shell};
+use crate::logs::DynoOutput;
+use crate::name::DynoName;
+
+/// The last output of a process that has ended is waited for so long; a daemon that left the group
+/// may hold the pipe for ever.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// Readiness is asked for this often at first …
+const PROBE_FIRST: Duration = Duration::from_millis(5);
+/// … and this often at last.
+const PROBE_LAST: Duration = Duration::from_millis(100);
+
+/// What somebody wants of a dyno; the sender is answered when it is done.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// End the process if there is one, and launch a new one.
+    Restart(oneshot::Sender<()>),
+    /// End the process and stay down.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The supervisor of one dyno.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) name: DynoName,
+    dyno: DynoId,
+    command: String,
+    pub(super) shared: Arc<Shared>,
+    orders: mpsc::Receiver<Order>,
+    remove: CancellationToken,
+    backoff: Backoff,
+    /// The state that was last written to the log; Heroku's word for "not yet" is `created`.
+    logged: &'static str,
+}
+
+/// What comes next.
+enum Next {
+    /// Launch; answer this order when that is done.
+    Launch(Option<oneshot::Sender<()>>),
+    /// Wait after a crash, then launch.
+    CoolOff(Duration),
+    /// Wait for an order.
+    Rest,
+    /// Over.
+    End,
+}
+
+/// Why a process is not watched any more.
+enum Watched {
+    Exited,
+    BootTimeout,
+    Ordered(Order),
+    Removed,
+}
+
+/// A running process with all that belongs to it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) process: Process,
+    pub(super) busy: Arc<Busy>,
+    readers: JoinSet<()>,
+    port: Option<Port>,
+    launched: Instant,
+}
+
+impl Life {
+    pub(super) fn new(
+        name: DynoName,
+        command: String,
+        shared: Arc<Shared>,
+        orders: mpsc::Receiver<Order>,
+        remove: CancellationToken,
+    ) -> Self {
+        let dyno = shared.tracer.dyno(&name.to_string());
+        let (backoff, logged) = (Backoff::default(), "created");
+        Self { name, dyno, command, shared, orders, remove, backoff, logged }
+    }
+
+    /// Lives until it is removed.
+    pub(super) async fn live(mut self) {
+        let mut next = Next::Launch(None);
+        loop {
+            next = match next {
+                _ if self.remove.is_cancelled() => break,
+                Next::Launch(answer) => self.run(answer).await,
+                Next::CoolOff(wait) => self.pause(Some(wait)).await,
+                Next::Rest => self.pause(None).await,
+                Next::End => break,
+            };
+        }
+        // Removed while it cooled off, or before it ever ran.
+        if self.logged != "down" {
+            self.enter(Phase::Down, "down");
+        }
+        self.shared.fleet.remove(&self.name);
+    }
+
+    /// One process from launch to end.
+    async fn run(&mut self, answer: Option<oneshot::Sender<()>>) -> Next {
+        let launched = self.launch().await;
+        // Nobody may be waiting any more; the dyno was launched all the same.
+        let _gone = answer.map(|answer| answer.send(()));
+        let mut running = match launched {
+            Ok(running) => running,
+            Err(reason) => {
+                self.say(&reason);
+                return self.crashed(Duration::ZERO);
+            }
+        };
+        match self.watch(&mut running).await {
+            Watched::Exited => {
+                let ran = running.launched.elapsed();
+                self.ended(running).await;
+                self.crashed(ran)
+            }
+            Watched::BootTimeout => {
+                let seconds = self.shared.options.timing.boot_timeout.as_secs();
+                self.say(&format!(
+                    "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within \
+                     {seconds} seconds of launch"
+                ));
+                self.say("Stopping process with SIGKILL");
+                running.process.group.signal(nix::sys::signal::Signal::SIGKILL);
+                self.ended(running).await;
+                self.crashed(Duration::ZERO)
+            }
+            Watched::Ordered(Order::Restart(answer)) => {
+                self.backoff.reset();
+                self.say("Restarting");
+                self.enter(Phase::Restarting, "starting");
+                self.stop(running).await;
+                Next::Launch(Some(answer))
+            }
+            Watched::Ordered(Order::Stop(answer)) => {
+                self.stop_for_good(running).await;
+                let _gone = answer.send(());
+                Next::Rest
+            }
+            Watched::Removed => {
+                self.stop_for_good(running).await;
+                Next::End
+            }
+        }
+    }
+
+    async fn stop_for_good(&mut self, running: Running) {
+        self.enter(Phase::Stopping, "down");
+        self.stop(running).await;
+        self.enter(Phase::Down, "down");
+    }
+
+    /// Waits for time or an order, whichever is first.
+    async fn pause(&mut self, wait: Option<Duration>) -> Next {
+        let over = async {
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let order = tokio::select! {
+            () = over => return Next::Launch(None),
+            () = self.remove.cancelled() => None,
+            order = self.orders.recv() => order,
+        };
+        match order {
+            Some(Order::Restart(answer)) => {
+                self.backoff.reset();
+                Next::Launch(Some(answer))
+            }
+            Some(Order::Stop(answer)) => {
+                self.enter(Phase::Down, "down");
+                let _gone = answer.send(());
+                Next::Rest
+            }
+            None => Next::End,
+        }
+    }
+
+    async fn launch(&mut self) -> Result<Running, String> {
+        let port = if self.name.is_web() { self.shared.ports.take() } else { None };
+        let number = port.as_ref().map(Port::number);
+        let environment = self.environment(number);
+        let launch = Launch {
+            command: self.command.clone(),
+            dir: self.shared.options.app_dir.clone(),
+            env: environment.clone(),
+        };
+        let start = Start { port: number, command: self.command.clone(), environment };
+        let busy = self.shared.fleet.starting(&self.name, start);
+        self.enter(Phase::Starting, "starting");
+        let shown = shell::shown(&self.command, number);
+        self.say(&format!("Starting process with command `{shown}`"));
+        if self.name.is_web() && number.is_none() {
+            return Err("cannot start: the system has no free port".to_owned());
+        }
+        let mut process = match self.shared.spawner.spawn(launch).await {
+            Ok(process) => process,
+            Err(NotStarted::Closed) => return Err("cannot start: shutting down".to_owned()),
+            Err(NotStarted::Refused(error)) => return Err(format!("cannot start: {error}")),
+        };
+        let pid = process.group.id();
+        (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
+        self.shared.fleet.set_pid(&self.name, Some(pid));
+        let readers = self.read(&mut process);
+        let launched = Instant::now();
+        if port.is_none() {
+            self.enter(Phase::Up, "up");
+        }
+        Ok(Running { process, busy, readers, port, launched })
+    }
+
+    /// Weakest first: inherited, config vars, the platform's own, the caller's.
+    fn environment(&self, port: Option<u16>) -> Vec<(String, String)> {
+        let options = &self.shared.options;
+        let mut environment: BTreeMap<String, String> = shell::inherited().into_iter().collect();
+        environment.extend(options.config_vars.iter().cloned());
+        environment.insert("DYNO".to_owned(), self.name.to_string());
+        environment.extend(port.map(|port| ("PORT".to_owned(), port.to_string())));
+        environment.extend((options.env_for)(&self.name));
+        environment.into_iter().collect()
+    }
+
+    fn read(&self, process: &mut Process) -> JoinSet<()> {
+        let (hub, tracer) = (self.shared.hub.clone(), self.shared.tracer.clone());
+        let output = Arc::new(DynoOutput::new(hub, &self.name, tracer));
+        let mut readers = JoinSet::new();
+        if let Some(pipe) = process.child.stdout.take() {
+            let output = Arc::clone(&output);
+            readers.spawn(async move { output.drain(pipe).await });
+        }
+        if let Some(pipe) = process.child.stderr.take() {
+            readers.spawn(async move { output.drain(pipe).await });
+        }
+        readers
+    }
+
+    /// Watches a process, and notes when a web dyno becomes ready.
+    async fn watch(&mut self, running: &mut Running) -> Watched {
+        if let Some(port) = &running.port {
+            let boot = timeout(self.shared.options.timing.boot_timeout, accepts(port.number()));
+            tokio::select! {
+                booted = boot => match booted {
+                    Ok(()) => self.enter(Phase::Up, "up"),
+                    Err(_) => return Watched::BootTimeout,
+                },
+                _ = running.process.child.wait() => return Watched::Exited,
+                () = self.remove.cancelled() => return Watched::Removed,
+                order = self.orders.recv() => return ordered(order),
+            }
+        }
+        tokio::select! {
+            _ = running.process.child.wait() => Watched::Exited,
+            () = self.remove.cancelled() => Watched::Removed,
+            order = self.orders.recv() => ordered(order),
+        }
+    }
+
+    /// After the end of the process: ends the rest of its group, reads what it still wrote, and
+    /// says how it ended.
+    pub(super) async fn ended(&mut self, mut running: Running) {
+        let status = running.process.child.wait().await;
+        let pid = running.process.group.id();
+        drop(running.process.group);
+        let rest = async { while running.readers.join_next().await.is_some() {} };
+        // Whoever still holds the pipe now has left the group; its words are not waited for.
+        let _still_open = timeout(LAST_OUTPUT, rest).await;
+        self.say(&match status {
+            Ok(status) => format!("Process exited with status {}", shell_status(status)),
+            Err(error) => format!("Process exited, its status is unknown: {error}"),
+        });
+        self.shared.fleet.set_pid(&self.name, None);
+        (self.shared.options.child_pid)(&self.name, ChildChange::Ended(pid));
+    }
+
+    /// Any end that nobody asked for is a crash, whatever the status.
+    fn crashed(&mut self, ran: Duration) -> Next {
+        self.enter(Phase::Crashed, "crashed");
+        let wait = self.backoff.crashed(ran, &self.shared.options.timing);
+        if !wait.is_zero() {
+            let crashes = self.backoff.crashes();
+            self.say(&format!("Restarting in {wait:?} after {crashes} crashes"));
+        }
+        Next::CoolOff(wait)
+    }
+
+    /// Goes over to another phase; `word` is how the log calls it.
+    fn enter(&mut self, phase: Phase, word: &'static str) {
+        self.shared.fleet.set(&self.name, phase);
+        let at = self.shared.tracer.now();
+        let state = match phase {
+            Phase::Starting => DynoState::Starting,
+            Phase::Up => DynoState::Up,
+            Phase::Restarting | Phase::Stopping => DynoState::Stopping,
+            Phase::Crashed => DynoState::Crashed,
+            Phase::Down => DynoState::Down,
+        };
+        self.shared.tracer.record(Event::DynoStateChanged { at, dyno: self.dyno, state });
+        if self.logged != word {
+            self.say(&format!("State changed from {} to {word}", self.logged));
+            self.logged = word;
+        }
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        self.shared.hub.heroku(&self.name.to_string(), text);
+    }
+}
+
+/// No order can come any more only if everything is being dropped.
+fn ordered(order: Option<Order>) -> Watched {
+    order.map_or(Watched::Removed, Watched::Ordered)
+}
+
+/// Returns when somebody accepts connections on the port. Asking is the only way to know.
+async fn accepts(port: u16) {
+    let mut wait = PROBE_FIRST;
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        sleep(wait).await;
+        wait = (wait * 2).min(PROBE_LAST);
+    }
+}
+
+/// The status as a shell tells it: 128 + n for signal n.
+fn shell_status(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

@@ -1,0 +1,140 @@
+//! How a command of the Procfile becomes a process: through a shell, in a process group of its
+//! own, bound to our life where the system can do that.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a dyno inherits from us; everything else is config vars and what the platform adds.
+/// Enough for programs to find each other and to speak the user's language, and no secrets.
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The tools this machine has.
+#[derive(Clone, Debug)]
+pub(crate) struct Shell {
+    shell: PathBuf,
+    setpriv: Option<PathBuf>,
+}
+
+impl Shell {
+    /// Looks for `bash` (else `sh`), and for a `setpriv` that knows `--pdeathsig` (util-linux has
+    /// it, busybox's has not, macOS has none). Runs `setpriv` once, so it blocks for a moment.
+    pub(crate) fn discover() -> Self {
+        let shell = find("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"));
+        Self { shell, setpriv: find("setpriv").filter(|path| knows_pdeathsig(path)) }
+    }
+
+    /// The process for one command. Its environment is exactly `env`.
+    pub(crate) fn command(&self, line: &str, dir: &Path, env: &[(String, String)]) -> Command {
+        let mut command = match &self.setpriv {
+            // The kernel then kills the process when the thread that started it ends, however
+            // that comes about: nothing is left even after `kill -9` of ourselves.
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.shell);
+                command
+            }
+            None => Command::new(&self.shell),
+        };
+        command.arg("-c").arg(script(line, dir));
+        command.current_dir(dir).env_clear().envs(env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command
+    }
+}
+
+/// The inherited part of a dyno's environment.
+pub(crate) fn inherited() -> Vec<(String, String)> {
+    let value = |name: &&str| Some(((*name).to_owned(), std::env::var(*name).ok()?));
+    INHERITED.iter().filter_map(value).collect()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path: OsString = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+fn knows_pdeathsig(setpriv: &Path) -> bool {
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--", "true"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// As on Heroku, the app's `.profile` is sourced first if there is one, and the shell gives its
+/// place to the command, so that the process we see is the app itself.
+fn script(line: &str, dir: &Path) -> String {
+    let exec = if is_simple(line) { "exec " } else { "" };
+    let profile = if dir.join(".profile").is_file() { ". ./.profile; " } else { "" };
+    format!("{profile}{exec}{line}")
+}
+
+/// Whether `exec` may stand before the command. Before a list (`a && b`), an assignment
+/// (`A=b c`) or a shell word such as `while` it would change the meaning or fail; those run in
+/// the shell, and signals reach their processes because they go to the whole group.
+fn is_simple(line: &str) -> bool {
+    const SHELL_WORDS: &[&str] = &[
+        "!", "{", "[[", "case", "cd", "eval", "exec", "exit", "export", "for", "function", "if",
+        "read", "select", "set", "source", ".", ":", "time", "trap", "ulimit", "umask", "until",
+        "wait", "while",
+    ];
+    let first = line.split_whitespace().next().unwrap_or("");
+    let assigns = first.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    let list = line.contains([';', '&', '|', '(', ')', '\n', '`']);
+    !assigns && !list && !SHELL_WORDS.contains(&first)
+}
+
+/// The command as Heroku's log shows it: with the port in the place of `$PORT`.
+pub(crate) fn shown(line: &str, port: Option<u16>) -> String {
+    let Some(port) = port.map(|port| port.to_string()) else { return line.to_owned() };
+    let line = line.replace("${PORT}", &port);
+    let mut pieces = line.split("$PORT");
+    let mut shown = pieces.next().unwrap_or("").to_owned();
+    for piece in pieces {
+        // `$PORTAL` is another variable.
+        let longer = piece.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        shown.push_str(if longer { "$PORT" } else { &port });
+        shown.push_str(piece);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exec_stands_only_before_simple_commands() {
+        for line in ["bin/server -p $PORT", "ruby app.rb > log", "env A=b c", "./a=b/c x"] {
+            assert!(is_simple(line), "{line}");
+        }
+        for line in
+            ["a && b", "A=b c", "cd x", "while true", "a; b", "a | b", "(a)", "trap '' TERM"]
+        {
+            assert!(!is_simple(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_shown_as_a_number() {
+        assert_eq!(shown("s $PORT ${PORT} $PORT_X", Some(5000)), "s 5000 5000 $PORT_X");
+        assert_eq!(shown("s -p $PORT", None), "s -p $PORT");
+    }
+}

@@ -1,0 +1,106 @@
+//! The one thread that starts processes.
+//!
+//! `PR_SET_PDEATHSIG` fires when the *thread* that forked ends, not the process (prctl(2)). A
+//! worker thread of a runtime may end at any time and would take its dynos along, so all of them
+//! are started by a thread that lives as long as they do.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::process::Child;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::group::{Group, Groups};
+use super::shell::Shell;
+
+/// Starts that may wait for the thread; further callers wait for a place.
+const QUEUE: usize = 64;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    pub(crate) command: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+/// A started process and its group.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) group: Group,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// Everything is being ended.
+    Closed,
+    /// The system refused.
+    Refused(io::Error),
+}
+
+struct Order {
+    launch: Launch,
+    reply: oneshot::Sender<Result<Process, NotStarted>>,
+}
+
+/// A handle to the thread. The thread ends when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner {
+    orders: mpsc::Sender<Order>,
+    groups: Arc<Groups>,
+}
+
+impl Spawner {
+    /// Starts the thread. Must be called within a tokio runtime, which then waits for the
+    /// processes.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel(QUEUE);
+        let groups = Arc::new(Groups::default());
+        let (runtime, shared) = (Handle::current(), Arc::clone(&groups));
+        let thread = std::thread::Builder::new().name("dyno-spawner".to_owned());
+        thread.spawn(move || serve(inbox, &runtime, &shared))?;
+        Ok(Self { orders, groups })
+    }
+
+    /// Starts a process.
+    pub(crate) async fn spawn(&self, launch: Launch) -> Result<Process, NotStarted> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order { launch, reply };
+        self.orders.send(order).await.map_err(|_| NotStarted::Closed)?;
+        answer.await.unwrap_or(Err(NotStarted::Closed))
+    }
+
+    /// The groups of all processes started here.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+}
+
+fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups>) {
+    let shell = Shell::discover();
+    // The child is registered with this runtime, which reaps it.
+    let _entered = runtime.enter();
+    while let Some(Order { launch, reply }) = inbox.blocking_recv() {
+        let command = shell.command(&launch.command, &launch.dir, &launch.env);
+        let started = groups.start(|| spawn(command));
+        let answer = match started {
+            None => Err(NotStarted::Closed),
+            Some(Err(error)) => Err(NotStarted::Refused(error)),
+            Some(Ok((child, group))) => Ok(Process { child, group }),
+        };
+        // If nobody waits for the answer any more, dropping it kills the process.
+        let _unwanted = reply.send(answer);
+    }
+}
+
+fn spawn(command: std::process::Command) -> io::Result<(Child, i32)> {
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    // A child that was not waited for has an id; if it had none, dropping it would kill it.
+    let id = id.ok_or_else(|| io::Error::other("the process has no id"))?;
+    Ok((child, id))
+}

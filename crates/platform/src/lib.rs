@@ -1,0 +1,53 @@
+//! The staging platform: an app's processes run and watched as Heroku does it, on one machine.
+//!
+//! ```text
+//!   Procfile ─▶ Formation ─▶ Dynos ── supervises ──▶ web.1  web.2  worker.1   (process groups)
+//!                              │                       ▲  │ stdout, stderr
+//!            Fleet: who is up ─┤                       │  ▼
+//!   browser, load ──HTTP──▶ Router ────────────────────┘ LogHub ──▶ history, tails
+//!                              │                            ▲
+//!                              └── heroku[router]: … ───────┘
+//!   another terminal ── unix socket ──▶ control ──▶ ps · logs · scale · restart · run
+//!   postgres: finds, starts and ends a private PostgreSQL
+//! ```
+//!
+//! Words, log lines and error codes are Heroku's (Dev Center), so that what an engineer knows from
+//! there is true here.
+//!
+//! Invariants:
+//! * No process outlives us: each dyno is a process group that is killed when [`Dynos`] is dropped,
+//!   and on Linux its first process also when we are killed.
+//! * A dyno never waits for us: its pipes are always drained; slow readers of the log lose lines
+//!   and are told so.
+//! * A dyno that stops is given no new request, and knows of every request that it was given.
+//! * Apart from `postgres`, nothing here knows PostgreSQL or the proxy: what a dyno needs to reach
+//!   them comes in through [`DynoOptions::env_for`].
+//!
+//! Start reading at [`dyno`], then [`router`].
+
+pub mod control;
+pub mod dyno;
+pub mod error;
+pub mod formation;
+pub mod identity;
+pub mod logs;
+pub mod name;
+pub mod postgres;
+pub mod procfile;
+pub mod router;
+pub mod run;
+pub mod tracer;
+
+pub use dyno::{ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
+pub use error::{Error, Result};
+pub use formation::Formation;
+pub use identity::loopback_for;
+pub use logs::{LogEntry, LogFilter, LogHub, Source, Tail};
+pub use name::DynoName;
+pub use procfile::Procfile;
+pub use router::{Router, RouterOptions, RouterTiming};
+pub use run::{
+    Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,
+    Tally, run,
+};
+pub use tracer::Tracer;
