@@ -1,0 +1,54 @@
+//! What the proxy itself says to a client: the only text of ours that an app may see.
+
+use wire::backend::Report;
+
+use trace::SqlState;
+
+/// An error of the proxy's own, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) code: SqlState,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl Answer {
+    pub(crate) fn new(code: SqlState, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: String::new() }
+    }
+
+    /// Appends it as an error after which the session lives on.
+    pub(crate) fn put_error(&self, out: &mut Vec<u8>) {
+        self.put(out, b"ERROR");
+    }
+
+    /// Appends it as an error with which the session ends.
+    pub(crate) fn put_fatal(&self, out: &mut Vec<u8>) {
+        self.put(out, b"FATAL");
+    }
+
+    fn put(&self, out: &mut Vec<u8>, severity: &[u8]) {
+        Report {
+            severity,
+            code: self.code.as_str().as_bytes(),
+            message: self.message.as_bytes(),
+            hint: self.hint.as_bytes(),
+        }
+        .put_error(out);
+    }
+
+    pub(crate) fn shutting_down() -> Self {
+        Self::new(SqlState::ADMIN_SHUTDOWN, "surgetank: the proxy is shutting down")
+    }
+
+    pub(crate) fn protocol(error: &wire::Error) -> Self {
+        Self::new(SqlState::PROTOCOL_VIOLATION, format!("surgetank: {error}"))
+    }
+
+    pub(crate) fn server_gone() -> Self {
+        Self::new(
+            SqlState::CONNECTION_FAILURE,
+            "surgetank: the server closed the connection unexpectedly",
+        )
+    }
+}

@@ -1,0 +1,210 @@
+//! A server connection of `regulate` mode: opened, logged in to, cancelled, closed.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use trace::{BackendPid, Event, SessionId, SqlState};
+use wire::backend::tag;
+use wire::frontend;
+
+use crate::answer::Answer;
+use crate::buffer::Inbox;
+use crate::journal::Journal;
+use crate::pool::{Key, Kinds};
+use crate::statements::ServerStatements;
+use crate::stream::ServerStream;
+use crate::{Endpoint, Upstream};
+
+mod login;
+
+use login::Login;
+
+/// How long a cancel request may take, and a backend to end after it was told to.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// What a cancel request must name.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct CancelKey {
+    pub(crate) pid: BackendPid,
+    secret: Box<[u8]>,
+}
+
+impl std::fmt::Debug for CancelKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelKey").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+/// A server connection.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) stream: ServerStream,
+    pub(crate) inbox: Inbox,
+    pub(crate) statements: ServerStatements,
+    pub(crate) cancel_key: Arc<CancelKey>,
+    key: Arc<Key>,
+    worker: usize,
+    /// Last, so that the socket is closed before its end is recorded.
+    _slot: Slot,
+}
+
+/// A slot of the server: its end is recorded when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pid: BackendPid,
+    journal: Arc<Journal>,
+}
+
+impl Slot {
+    /// Records that the slot was taken.
+    pub(crate) fn open(journal: &Arc<Journal>, pid: BackendPid, session: SessionId) -> Self {
+        journal.record(Event::ServerOpened { at: journal.now(), backend: pid, session });
+        Self { pid, journal: Arc::clone(journal) }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let at = self.journal.now();
+        self.journal.record(Event::ServerClosed { at, backend: self.pid });
+    }
+}
+
+/// What a login yields besides the connection.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) backend: Box<Backend>,
+    /// The server's `ParameterStatus` messages, but for `application_name`.
+    pub(crate) greeting: Vec<u8>,
+}
+
+/// Why a server connection could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// Nothing answered, or not in time, or not PostgreSQL.
+    Unreachable(String),
+    /// PostgreSQL said no.
+    Refused(SqlState, String),
+}
+
+impl OpenError {
+    /// What the client is told.
+    pub(crate) fn answer(&self) -> Answer {
+        match self {
+            Self::Unreachable(text) => {
+                Answer::new(SqlState::CONNECTION_FAILURE, format!("surgetank: {text}"))
+            }
+            Self::Refused(code, words) => Answer::new(*code, words.clone()),
+        }
+    }
+}
+
+/// Whether waiting may help: PostgreSQL has no room just now (53300), or is starting up or shutting
+/// down (57P03).
+pub(crate) fn may_pass(code: SqlState) -> bool {
+    matches!(code, SqlState::TOO_MANY_CONNECTIONS | SqlState::CANNOT_CONNECT_NOW)
+}
+
+/// For whom a server connection is opened, and how.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) limit: Duration,
+    pub(crate) key: &'a Arc<Key>,
+    pub(crate) worker: usize,
+    pub(crate) session: SessionId,
+    pub(crate) journal: &'a Arc<Journal>,
+}
+
+impl Backend {
+    /// Connects and logs in.
+    pub(crate) async fn open(opening: Opening<'_>) -> Result<Opened, OpenError> {
+        let endpoint = opening.upstream.endpoint();
+        match timeout(opening.limit, Login::run(&opening)).await {
+            Ok(result) => result,
+            Err(_) => Err(OpenError::Unreachable(format!(
+                "PostgreSQL at {endpoint} did not answer within {:?}",
+                opening.limit
+            ))),
+        }
+    }
+
+    /// Makes the connection ready to be used by a worker; `None` if it broke while it was idle.
+    pub(crate) fn adopt(mut self: Box<Self>, worker: usize) -> Option<Box<Self>> {
+        if !self.check_idle() {
+            return None;
+        }
+        if self.worker == worker {
+            return Some(self);
+        }
+        let this = *self;
+        Some(Box::new(Self { stream: this.stream.migrate().ok()?, worker, ..this }))
+    }
+
+    /// Looks at what the server said while nobody asked: `false` if it has ended the connection, or
+    /// is about to. Costs no system call while it is silent.
+    pub(crate) fn check_idle(&mut self) -> bool {
+        if !self.stream.seems_readable() {
+            return true;
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            match self.inbox.poll_fill(&mut context, &mut self.stream) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return false,
+                // Notices and parameters stay in the inbox, for the next session to see.
+                Poll::Pending => return !self.inbox.holds(tag::ERROR_RESPONSE),
+            }
+        }
+    }
+
+    /// Ends the connection and waits until the backend is gone, so that its slot is free:
+    /// PostgreSQL leaves closing the socket to the end of the process. A backend that does not
+    /// notice in time (it may be deep in a query) is left to itself.
+    pub(crate) async fn close(mut self: Box<Self>) {
+        let farewell = async {
+            let mut message = Vec::new();
+            frontend::put_bare(&mut message, frontend::tag::TERMINATE);
+            self.stream.write_all(&message).await?;
+            let mut scratch = [0; 4096];
+            while self.stream.read(&mut scratch).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // However it fails, the connection is gone afterwards.
+        let _ = timeout(PARTING, farewell).await;
+    }
+}
+
+impl Kinds for Box<Backend> {
+    fn fits(&self, key: &Key) -> bool {
+        *self.key == *key
+    }
+
+    fn worker(&self) -> usize {
+        self.worker
+    }
+}
+
+/// Sends a cancel request and waits until it was delivered: the server closes the connection once
+/// it has signalled the backend.
+pub(crate) async fn cancel(endpoint: &Endpoint, key: &CancelKey) {
+    let mut packet = Vec::new();
+    wire::startup::put_cancel(&mut packet, key.pid.0, &key.secret);
+    deliver(endpoint, &packet).await;
+}
+
+/// Sends a cancel request as it is.
+pub(crate) async fn deliver(endpoint: &Endpoint, packet: &[u8]) {
+    let delivery = async {
+        let mut stream = ServerStream::connect(endpoint).await?;
+        stream.write_all(packet).await?;
+        let mut scratch = [0; 16];
+        while stream.read(&mut scratch).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // "The server does not tell whether it was successful"; nor can we.
+    let _ = timeout(PARTING, delivery).await;
+}

@@ -1,0 +1,72 @@
+//! A client's socket and buffers, for the times when no server connection is involved.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::answer::Answer;
+use crate::buffer::{Inbox, Outbox};
+
+/// How long a client that does not read may delay the end of its session.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A client's side of a session.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) inbox: Inbox,
+    /// What goes to the client and was not read from a server.
+    pub(crate) outbox: Outbox,
+}
+
+impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, inbox: Inbox::new(), outbox: Outbox::default() }
+    }
+
+    /// Writes what is due and reads once; 0 is the client's end. Cancellation safe.
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = self.outbox.poll_flush(cx, &mut self.stream) {
+                return Poll::Ready(Err(error));
+            }
+            // A client that reads nothing is not listened to.
+            if self.outbox.is_full() {
+                return Poll::Pending;
+            }
+            self.inbox.poll_fill(cx, &mut self.stream)
+        })
+        .await
+    }
+
+    /// Reads once; `false` at the client's end or an error. Cancellation safe.
+    pub(crate) async fn listen(&mut self) -> bool {
+        matches!(self.fill().await, Ok(1..))
+    }
+
+    /// Writes what is due.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.outbox.poll_flush(cx, &mut self.stream)).await
+    }
+
+    /// Tells the client why its session ends, if it still listens, and closes.
+    pub(crate) async fn dismiss(mut self, answer: &Answer) {
+        answer.put_fatal(self.outbox.bytes());
+        self.part().await;
+    }
+
+    /// Writes what is due and closes.
+    pub(crate) async fn part(mut self) {
+        let farewell = async {
+            self.flush().await?;
+            self.stream.shutdown().await
+        };
+        // Whoever does not take the last words does without.
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}

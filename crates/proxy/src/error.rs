@@ -1,0 +1,42 @@
+//! What can go wrong with the proxy itself. What goes wrong in a session is told to its client and
+//! recorded; it never comes up here.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Why the proxy could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database URL cannot be understood.
+    #[error("database URL: {0}")]
+    Url(String),
+    /// The database URL asks for TLS.
+    #[error(
+        "database URL: sslmode={0} asks for TLS to the server, which is not spoken yet; \
+         use sslmode=prefer, or reach the server over loopback, a private network or a tunnel"
+    )]
+    Tls(String),
+    /// An address that others can reach, with no password to keep them out.
+    #[error(
+        "will not listen on {0}: the database URL has no password, so anybody who reaches this \
+         address would be let in; give the URL a password or listen on 127.0.0.1"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// [`Proxy::unlisten`](crate::Proxy::unlisten) of an address that is not listened on.
+    #[error("not listening on {0}")]
+    NotListening(SocketAddr),
+    /// A worker thread could not be started.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+    /// A worker has ended, or takes no more commands.
+    #[error("a worker of the proxy takes no commands")]
+    WorkerGone,
+}

@@ -1,0 +1,128 @@
+//! The proxy's hand on the recording: one clock, one sink, and what must be told only once.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::RwLock;
+use trace::{
+    Clock, DynoId, DynoNames, Event, Fingerprint, Micros, PinCause, Request, SessionId, Sink,
+    StatementSeen,
+};
+
+/// Statements that are told with their text; further ones are recorded by fingerprint alone, so
+/// that an app that makes up statements cannot make memory grow.
+const STATEMENTS_MAX: usize = 20_000;
+
+/// Longest text of a statement that is told.
+const TEXT_MAX: usize = 4096;
+
+/// Records what happens in one proxy.
+pub(crate) struct Journal {
+    clock: Clock,
+    sink: Arc<dyn Sink>,
+    names: Arc<DynoNames>,
+    /// The way back from id to name, for the hints of refusals.
+    dynos: RwLock<HashMap<DynoId, Box<str>>>,
+    seen: RwLock<HashSet<u64>>,
+    sessions: AtomicU32,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+/// What a statement's text says that matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) kind: sql::Kind,
+    pub(crate) effect: Option<PinCause>,
+}
+
+impl Journal {
+    pub(crate) fn new(clock: Clock, sink: Arc<dyn Sink>, names: Arc<DynoNames>) -> Self {
+        Self {
+            clock,
+            sink,
+            names,
+            dynos: RwLock::default(),
+            seen: RwLock::default(),
+            sessions: AtomicU32::new(1),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    pub(crate) fn record(&self, event: Event) {
+        // Loss is counted by the sink.
+        self.sink.record(event);
+    }
+
+    pub(crate) fn request(&self, request: Request) {
+        self.record(Event::Request(request));
+    }
+
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.sessions.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The id of a dyno's name; takes locks, so once per connection.
+    pub(crate) fn dyno(&self, name: &str) -> DynoId {
+        let id = self.names.id(name, &*self.sink);
+        self.dynos.write().entry(id).or_insert_with(|| name.into());
+        id
+    }
+
+    /// The name behind an id.
+    pub(crate) fn dyno_name(&self, id: DynoId) -> Box<str> {
+        self.dynos.read().get(&id).cloned().unwrap_or_else(|| "(unnamed)".into())
+    }
+
+    /// Reads a statement and tells its text if it is new.
+    pub(crate) fn read(&self, text: &[u8]) -> Reading {
+        let text = String::from_utf8_lossy(text);
+        let statement = sql::read(&text);
+        if !self.seen.read().contains(&statement.fingerprint) {
+            self.tell(&text, statement.fingerprint);
+        }
+        Reading {
+            fingerprint: Fingerprint(statement.fingerprint),
+            kind: statement.kind,
+            effect: statement.session_effect.map(pin_cause),
+        }
+    }
+
+    #[cold]
+    fn tell(&self, text: &str, fingerprint: u64) {
+        let mut seen = self.seen.write();
+        if seen.len() >= STATEMENTS_MAX || !seen.insert(fingerprint) {
+            return;
+        }
+        drop(seen);
+        let mut text = sql::normalise(text);
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        self.record(Event::StatementSeen(Box::new(StatementSeen {
+            at: self.now(),
+            fingerprint: Fingerprint(fingerprint),
+            text: text.into(),
+        })));
+    }
+}
+
+fn pin_cause(effect: sql::SessionEffect) -> PinCause {
+    match effect {
+        sql::SessionEffect::Set => PinCause::Set,
+        sql::SessionEffect::Prepare => PinCause::Prepare,
+        sql::SessionEffect::Listen => PinCause::Listen,
+        sql::SessionEffect::TemporaryTable => PinCause::TemporaryTable,
+        sql::SessionEffect::CursorWithHold => PinCause::CursorWithHold,
+        sql::SessionEffect::AdvisoryLock => PinCause::AdvisoryLock,
+        sql::SessionEffect::Unknown => PinCause::Unknown,
+    }
+}

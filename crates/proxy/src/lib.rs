@@ -1,0 +1,48 @@
+//! The data plane: it stands between the clients and PostgreSQL, and records every request.
+//!
+//! ```text
+//!   client ─▶ listen ─▶ login ─┬─▶ observe   one server connection per client, nothing changed
+//!                              └─▶ regulate  admission ─▶ pool ─▶ backend, per transaction
+//!                        both: pump (bytes) + conversation (what they mean) ─▶ journal ─▶ Sink
+//! ```
+//!
+//! Invariants:
+//! * In `observe` mode the bytes of a session are not changed, but for `surgetank.*` parameters in
+//!   its startup packet.
+//! * Open server connections never exceed the limit of `regulate` mode; starvation is never taken
+//!   for an outage of PostgreSQL.
+//! * A server connection whose state is not known exactly is closed, never used again.
+//! * No lock is held across an await; no queue is without a limit; no task outlives
+//!   [`Proxy::shutdown`].
+//! * What may be decided without I/O is decided in `admission`, `pool`, `conversation` and
+//!   `statements`, which know no socket and no clock.
+//!
+//! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
+
+mod admission;
+mod answer;
+mod backend;
+mod buffer;
+mod cancel;
+mod client;
+mod config;
+mod conversation;
+mod error;
+mod gate;
+mod journal;
+mod listen;
+mod login;
+mod observe;
+mod pool;
+mod proxy;
+mod pump;
+mod regulate;
+mod statements;
+mod stream;
+mod upstream;
+mod worker;
+
+pub use config::{Config, Mode};
+pub use error::Error;
+pub use proxy::Proxy;
+pub use upstream::{Endpoint, Upstream};

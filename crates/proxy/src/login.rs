@@ -1,0 +1,213 @@
+//! The first packet of a client: what it wants, and whose it is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use trace::SqlState;
+use wire::startup::{self, Session, Startup};
+
+use crate::answer::Answer;
+use crate::client::Client;
+
+/// How long a client may take until it is logged in (PostgreSQL's `authentication_timeout`).
+pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(60);
+
+/// How often a client may ask for encryption: once for TLS, once for GSSAPI, and once more.
+const REQUESTS_MAX: usize = 3;
+
+/// What begins with `surgetank.` is for us; the server never sees it.
+const OURS: &[u8] = b"surgetank.";
+
+/// The parameter with which a client says which dyno it is.
+const DYNO: &[u8] = b"surgetank.dyno";
+
+/// What a client wants.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// A session; this is its startup packet.
+    Session(Vec<u8>),
+    /// To cancel a request; this is the packet.
+    Cancel(Vec<u8>),
+}
+
+/// Why a client's first packet leads nowhere.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It left.
+    Gone,
+    /// It is to be told this.
+    With(Answer),
+}
+
+impl From<wire::Error> for Refused {
+    fn from(error: wire::Error) -> Self {
+        let mut answer = Answer::protocol(&error);
+        if matches!(error, wire::Error::Version { .. }) {
+            answer.code = SqlState::FEATURE_NOT_SUPPORTED;
+        }
+        Self::With(answer)
+    }
+}
+
+/// Reads the first packet; encryption is declined.
+pub(crate) async fn read_wish(client: &mut Client) -> Result<Wish, Refused> {
+    let mut requests = 0;
+    loop {
+        let Some(packet) = read_packet(client).await? else { return Err(Refused::Gone) };
+        match startup::read(&packet)? {
+            Startup::Session(_) => return Ok(Wish::Session(packet)),
+            Startup::Cancel { .. } => return Ok(Wish::Cancel(packet)),
+            Startup::Ssl | Startup::GssEnc if requests < REQUESTS_MAX => {
+                requests += 1;
+                client.outbox.bytes().push(b'N');
+                client.flush().await.map_err(|_| Refused::Gone)?;
+            }
+            Startup::Ssl | Startup::GssEnc => return Err(Refused::Gone),
+        }
+    }
+}
+
+async fn read_packet(client: &mut Client) -> Result<Option<Vec<u8>>, wire::Error> {
+    loop {
+        let held = client.inbox.unjudged();
+        if let Some(length) = startup::length(held)?
+            && let Some(packet) = held.get(..length)
+        {
+            let packet = packet.to_vec();
+            client.inbox.discard(length);
+            return Ok(Some(packet));
+        }
+        if !client.listen().await {
+            return Ok(None);
+        }
+    }
+}
+
+/// Whose connection it is: the listener's dyno; else what the client says by `surgetank.dyno`, as a
+/// parameter or in `options`; else its `application_name`; else its address.
+pub(crate) fn dyno(listener: Option<&str>, session: &Session<'_>, peer: SocketAddr) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    listener
+        .map(str::to_owned)
+        .or_else(|| session.parameter(DYNO).map(text))
+        .or_else(|| {
+            let options = startup::split_options(session.parameter(b"options")?);
+            settings(&options).find(|(_, name, _)| *name == DYNO).map(|(_, _, value)| text(value))
+        })
+        .or_else(|| session.parameter(b"application_name").map(text))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| peer.ip().to_string())
+}
+
+/// The settings among command-line arguments (`-c name=value`, `-cname=value`, `--name=value`),
+/// each with the indexes of the arguments it takes up.
+fn settings(
+    arguments: &[Vec<u8>],
+) -> impl Iterator<Item = (std::ops::RangeInclusive<usize>, &[u8], &[u8])> {
+    arguments.iter().enumerate().filter_map(|(index, argument)| {
+        let (first, setting) = match argument.as_slice() {
+            b"-c" => return None,
+            [b'-', b'c', rest @ ..] | [b'-', b'-', rest @ ..] => (index, rest),
+            rest => {
+                let before = index.checked_sub(1)?;
+                (arguments[before] == b"-c").then_some((before, rest))?
+            }
+        };
+        let equals = setting.iter().position(|byte| *byte == b'=')?;
+        Some((first..=index, &setting[..equals], &setting[equals + 1..]))
+    })
+}
+
+/// The session's parameters as the server gets them: without ours.
+pub(crate) fn parameters_for_server(session: &Session<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut parameters = Vec::new();
+    for (name, value) in session.parameters().filter(|(name, _)| !name.starts_with(OURS)) {
+        let value = if name == b"options" { options_for_server(value) } else { value.to_vec() };
+        if name != b"options" || !value.is_empty() {
+            parameters.push((name.to_vec(), value));
+        }
+    }
+    parameters
+}
+
+fn options_for_server(options: &[u8]) -> Vec<u8> {
+    let arguments = startup::split_options(options);
+    let ours: Vec<_> = settings(&arguments)
+        .filter(|(_, name, _)| name.starts_with(OURS))
+        .map(|(place, ..)| place)
+        .collect();
+    if ours.is_empty() {
+        return options.to_vec();
+    }
+    let kept: Vec<Vec<u8>> = arguments
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !ours.iter().any(|place| place.contains(index)))
+        .map(|(_, argument)| argument.clone())
+        .collect();
+    startup::join_options(&kept)
+}
+
+/// The startup packet as the server gets it: as it came, but for our own parameters.
+pub(crate) fn packet_for_server(packet: Vec<u8>, session: &Session<'_>) -> Vec<u8> {
+    let parameters = parameters_for_server(session);
+    let pairs = || parameters.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    if pairs().eq(session.parameters()) {
+        return packet;
+    }
+    let mut rewritten = Vec::new();
+    startup::put_session(&mut rewritten, session.minor, pairs());
+    rewritten
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(parameters: &[(&str, &str)]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let pairs = parameters.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        startup::put_session(&mut packet, 0, pairs);
+        packet
+    }
+
+    fn session(packet: &[u8]) -> Session<'_> {
+        match startup::read(packet).unwrap() {
+            Startup::Session(session) => session,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whose_connection_it_is() {
+        let peer: SocketAddr = "127.0.0.7:5000".parse().unwrap();
+        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 7] = [
+            (Some("web.1"), &[("surgetank.dyno", "web.2")], "web.1"),
+            (None, &[("surgetank.dyno", "web.2"), ("application_name", "x")], "web.2"),
+            (None, &[("options", "-c a=b -c surgetank.dyno=web.3")], "web.3"),
+            (None, &[("options", "--surgetank.dyno=web.4")], "web.4"),
+            (None, &[("options", "-csurgetank.dyno=web.5"), ("application_name", "x")], "web.5"),
+            (None, &[("application_name", "psql")], "psql"),
+            (None, &[], "127.0.0.7"),
+        ];
+        for (listener, parameters, expected) in cases {
+            let packet = packet(parameters);
+            assert_eq!(dyno(listener, &session(&packet), peer), expected, "{parameters:?}");
+        }
+    }
+
+    #[test]
+    fn the_server_never_sees_our_parameters() {
+        let sent = packet(&[
+            ("user", "ann"),
+            ("surgetank.dyno", "web.1"),
+            ("options", "-c surgetank.dyno=web.1 -c geqo=off"),
+        ]);
+        let seen = packet_for_server(sent.clone(), &session(&sent));
+        assert_eq!(seen, packet(&[("user", "ann"), ("options", "-c geqo=off")]));
+
+        let plain = packet(&[("user", "ann"), ("options", "  -c geqo=off")]);
+        assert_eq!(packet_for_server(plain.clone(), &session(&plain)), plain, "byte for byte");
+    }
+}

@@ -1,0 +1,319 @@
+//! A session in `observe` mode: a server connection of its own, nothing changed, all recorded.
+//!
+//! Startup and authentication pass as they are, so the server itself checks the client, and the
+//! client gets the server's own key for cancel requests. The recording follows from watching.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use trace::{BackendPid, Fingerprint, Micros, Outcome, SqlState};
+use wire::backend::{self, BackendKey};
+use wire::frame::{HEADER, body};
+use wire::frontend::{self, BindHead, Execute, Parse, Target};
+use wire::startup::{self, Startup};
+
+use crate::Config;
+use crate::answer::Answer;
+use crate::backend::Slot;
+use crate::buffer::{BUFFER, Inbox, Outbox};
+use crate::client::Client;
+use crate::conversation::{Conversation, Expect, Shown, Times};
+use crate::journal::Journal;
+use crate::login;
+use crate::pump::{End, Judge, Lanes, pump};
+use crate::stream::ServerStream;
+
+/// How much of a message is looked at; longer statements are told apart by their beginning.
+const HEAD: usize = BUFFER / 2;
+
+/// Names of statements and portals that are remembered; what goes beyond is recorded without its
+/// statement.
+const NAMES_MAX: usize = 10_000;
+
+/// What a server may still send to a client that is gone before we hang up.
+const LEFTOVER_MAX: usize = 64 * 1024;
+
+/// Carries one session from its startup packet to its end.
+pub(crate) async fn serve(
+    mut client: Client,
+    packet: Vec<u8>,
+    conversation: Conversation,
+    arrived: Micros,
+    (config, journal): (&Config, &Arc<Journal>),
+    kill: &CancellationToken,
+) {
+    let mut watch = Watch::new(conversation, journal);
+    let mut server = match connect(config).await {
+        Ok(server) => server,
+        Err(answer) => {
+            watch.conversation.connect(Times::at(arrived));
+            watch.give_up(Outcome::ServerUnreachable);
+            return client.dismiss(&answer).await;
+        }
+    };
+    let assigned = journal.now();
+    watch.conversation.connect(Times { arrived, assigned, sent: assigned });
+    watch.conversation.bytes_in(packet.len());
+    let packet = match startup::read(&packet) {
+        Ok(Startup::Session(session)) => login::packet_for_server(packet.clone(), &session),
+        _ => packet,
+    };
+    let (mut from_server, mut to_server) = (Inbox::new(), Outbox::default());
+    to_server.bytes().extend_from_slice(&packet);
+    let lanes = Lanes {
+        client: &mut client,
+        server: &mut server,
+        from_server: &mut from_server,
+        to_server: &mut to_server,
+    };
+    let end = tokio::select! {
+        biased;
+        end = pump(lanes, &mut watch, journal) => end,
+        () = kill.cancelled() => End::Dismissed(Answer::shutting_down()),
+    };
+    watch.give_up(match &end {
+        End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
+        End::ServerGone | End::ServerBroken(_) => Outcome::ServerGone,
+        End::Dismissed(answer) => Outcome::Error(answer.code),
+    });
+    // Between two messages a word of our own may be put in.
+    let may_speak = from_server.at_boundary();
+    from_server.settle(&mut client.outbox);
+    match end {
+        End::Done | End::Terminated | End::ClientGone => {
+            drop(client);
+            tokio::select! {
+                () = see_out(&mut server) => {}
+                () = kill.cancelled() => {}
+            }
+        }
+        End::ServerGone => client.part().await,
+        End::Dismissed(answer) if may_speak => client.dismiss(&answer).await,
+        End::ServerBroken(error) if may_speak => client.dismiss(&Answer::protocol(&error)).await,
+        End::Dismissed(_) | End::ServerBroken(_) => {}
+    }
+    // The slot, held by `watch`, ends after the socket is closed.
+    drop(server);
+    drop(watch);
+}
+
+async fn connect(config: &Config) -> Result<ServerStream, Answer> {
+    let endpoint = config.upstream.endpoint();
+    let limit = config.connect_timeout;
+    let why = match timeout(limit, ServerStream::connect(endpoint)).await {
+        Ok(Ok(server)) => return Ok(server),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {limit:?}"),
+    };
+    Err(Answer::new(
+        SqlState::CONNECTION_FAILURE,
+        format!("surgetank: cannot reach PostgreSQL at {endpoint}: {why}"),
+    ))
+}
+
+/// Waits until the backend of a client that is gone has ended, since it keeps its slot until then.
+/// One that goes on sending is hung up on, as it would have been by the client.
+async fn see_out(server: &mut ServerStream) {
+    if server.shutdown().await.is_err() {
+        return;
+    }
+    let mut scratch = [0; 4096];
+    let mut seen = 0;
+    while let Ok(count @ 1..) = server.read(&mut scratch).await {
+        seen += count;
+        if seen > LEFTOVER_MAX {
+            return;
+        }
+    }
+}
+
+/// Which statement a name stands for. Lookups take no allocation.
+#[derive(Debug, Default)]
+struct Names {
+    unnamed: Fingerprint,
+    named: HashMap<Box<[u8]>, Fingerprint>,
+}
+
+impl Names {
+    fn set(&mut self, name: &[u8], statement: Fingerprint) {
+        if name.is_empty() {
+            self.unnamed = statement;
+        } else if let Some(known) = self.named.get_mut(name) {
+            *known = statement;
+        } else if self.named.len() < NAMES_MAX {
+            self.named.insert(name.into(), statement);
+        }
+    }
+
+    fn get(&self, name: &[u8]) -> Fingerprint {
+        if name.is_empty() {
+            return self.unnamed;
+        }
+        self.named.get(name).copied().unwrap_or_default()
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        if name.is_empty() {
+            self.unnamed = Fingerprint::NONE;
+        } else {
+            self.named.remove(name);
+        }
+    }
+}
+
+/// Lets everything pass and understands it.
+struct Watch<'a> {
+    conversation: Conversation,
+    statements: Names,
+    portals: Names,
+    journal: &'a Arc<Journal>,
+    slot: Option<Slot>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(conversation: Conversation, journal: &'a Arc<Journal>) -> Self {
+        let (statements, portals) = (Names::default(), Names::default());
+        Self { conversation, statements, portals, journal, slot: None }
+    }
+
+    /// Records what was never answered.
+    fn give_up(&mut self, outcome: Outcome) {
+        while let Some(request) = self.conversation.give_up(outcome, self.journal.now()) {
+            self.journal.request(request);
+        }
+    }
+
+    fn note_client(&mut self, tag: u8, content: &[u8], now: Micros) {
+        let times = Times::at(now);
+        let conversation = &mut self.conversation;
+        match tag {
+            frontend::tag::QUERY => {
+                let reading = self.journal.read(frontend::text_head(content));
+                conversation.query(reading.fingerprint, times);
+            }
+            frontend::tag::FUNCTION_CALL => conversation.function(times),
+            frontend::tag::SYNC => conversation.sync(times),
+            frontend::tag::FLUSH => conversation.extended(None, times),
+            frontend::tag::COPY_DONE | frontend::tag::COPY_FAIL => conversation.copy_end(),
+            frontend::tag::EXECUTE => {
+                conversation.extended(Some(Expect::Execute), times);
+                if let Ok(execute) = Execute::read(content) {
+                    conversation.name(self.portals.get(execute.portal));
+                }
+            }
+            frontend::tag::DESCRIBE => conversation.extended(Some(Expect::Describe), times),
+            frontend::tag::PARSE => {
+                conversation.extended(Some(Expect::Parse(None, Shown::Client)), times);
+                self.parsed(content);
+            }
+            frontend::tag::BIND => {
+                conversation.extended(Some(Expect::Bind), times);
+                if let Some(head) = BindHead::read(content) {
+                    let statement = self.statements.get(head.statement);
+                    self.portals.set(head.portal, statement);
+                    conversation.name(statement);
+                }
+            }
+            frontend::tag::CLOSE => {
+                conversation.extended(Some(Expect::Close(Shown::Client)), times);
+                match Target::read(content) {
+                    Ok(Target::Statement(name)) => self.statements.remove(name),
+                    Ok(Target::Portal(name)) => self.portals.remove(name),
+                    Err(_) => {}
+                }
+            }
+            // Passwords, COPY data, the end.
+            _ => {}
+        }
+    }
+
+    /// A statement was prepared; of a long one only the beginning is in hand.
+    fn parsed(&mut self, content: &[u8]) {
+        let mut cursor = wire::cursor::Cursor::new(content);
+        let Some(name) = cursor.text() else { return };
+        let query = match Parse::read(content) {
+            Ok(parse) => parse.query,
+            Err(_) => frontend::text_head(cursor.rest()),
+        };
+        let statement = self.journal.read(query).fingerprint;
+        self.statements.set(name, statement);
+        self.conversation.name(statement);
+    }
+
+    fn note_server(&mut self, tag: u8, message: &[u8], now: Micros) {
+        let content = body(message);
+        if tag == backend::tag::BACKEND_KEY_DATA
+            && let Ok(key) = BackendKey::read(content)
+        {
+            let pid = BackendPid(key.pid);
+            self.conversation.set_backend(pid);
+            self.slot = Some(Slot::open(self.journal, pid, self.conversation.session()));
+        }
+        // What was not expected passes all the same; only its record may be amiss.
+        if let Ok(heard) = self.conversation.answered(tag, content, message.len(), now)
+            && let Some(request) = heard.done
+        {
+            self.journal.request(request);
+        }
+    }
+}
+
+impl Judge for Watch<'_> {
+    fn hear_client(
+        &mut self,
+        client: &mut Inbox,
+        _to_server: &mut Outbox,
+        _to_client: (&mut Inbox, &mut Outbox),
+        now: Micros,
+    ) -> Result<(), End> {
+        let want = |tag, total: usize| match tag {
+            frontend::tag::COPY_DATA => HEADER,
+            frontend::tag::BIND => total.min(frontend::BIND_HEAD),
+            _ => total.min(HEAD),
+        };
+        let refuse = |error| End::Dismissed(Answer::protocol(&error));
+        while let Some(piece) = client.step(want).map_err(refuse)? {
+            if piece.part.begins() {
+                self.note_client(piece.tag, body(client.peek(piece.len)), now);
+            }
+            self.conversation.bytes_in(piece.len);
+            client.pass(piece.len);
+        }
+        Ok(())
+    }
+
+    fn hear_server(
+        &mut self,
+        server: &mut Inbox,
+        _to_client: &mut Outbox,
+        now: Micros,
+    ) -> Result<(), End> {
+        while let Some(piece) = server.step(server_want).map_err(End::ServerBroken)? {
+            if piece.part.begins() {
+                self.note_server(piece.tag, server.peek(piece.len), now);
+            } else {
+                self.conversation.bytes_out(piece.len);
+            }
+            server.pass(piece.len);
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// How much of a server's message must be in hand: rows and descriptions pass unread.
+pub(crate) fn server_want(tag: u8, total: usize) -> usize {
+    match tag {
+        backend::tag::DATA_ROW
+        | backend::tag::COPY_DATA
+        | backend::tag::ROW_DESCRIPTION
+        | backend::tag::PARAMETER_DESCRIPTION => HEADER,
+        _ => total.min(4096),
+    }
+}

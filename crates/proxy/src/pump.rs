@@ -1,0 +1,181 @@
+//! Moves bytes both ways between a client and a server until somebody ends it.
+//!
+//! Both directions are driven from one future, and neither waits for the other: when both sides
+//! have much to send, each still drains into its own peer, so there is no deadlock. Each direction
+//! is bounded: no more is read while what was read cannot be written.
+//!
+//! A short read is not followed by a second one to see whether there is more (the runtime clears
+//! the readiness and the kernel reports anew): one `recv` and one `send` a message, nothing else.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use trace::Micros;
+
+use crate::answer::Answer;
+use crate::buffer::{Inbox, Outbox, poll_forward};
+use crate::client::Client;
+use crate::journal::Journal;
+use crate::stream::ServerStream;
+
+/// Both ends of a relay, and what is between them.
+#[derive(Debug)]
+pub(crate) struct Lanes<'a> {
+    pub(crate) client: &'a mut Client,
+    pub(crate) server: &'a mut ServerStream,
+    /// What the server sent.
+    pub(crate) from_server: &'a mut Inbox,
+    /// What goes to the server and was not read from the client.
+    pub(crate) to_server: &'a mut Outbox,
+}
+
+/// Why a relay ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The judge is content: the server connection is free.
+    Done,
+    /// The client said goodbye.
+    Terminated,
+    /// The client is gone.
+    ClientGone,
+    /// The server is gone.
+    ServerGone,
+    /// The client must be sent away with this answer.
+    Dismissed(Answer),
+    /// What the server sent cannot be understood.
+    ServerBroken(wire::Error),
+}
+
+/// Understands what passes and decides what becomes of it.
+pub(crate) trait Judge {
+    /// Judges what the client sent, as far as it is in hand and outboxes have room.
+    fn hear_client(
+        &mut self,
+        client: &mut Inbox,
+        to_server: &mut Outbox,
+        to_client: (&mut Inbox, &mut Outbox),
+        now: Micros,
+    ) -> Result<(), End>;
+
+    /// Judges what the server sent.
+    fn hear_server(
+        &mut self,
+        server: &mut Inbox,
+        to_client: &mut Outbox,
+        now: Micros,
+    ) -> Result<(), End>;
+
+    /// Whether the server connection is free.
+    fn is_done(&self) -> bool;
+}
+
+/// Relays until the end. Cancellation safe: what was read is in the buffers.
+pub(crate) async fn pump(lanes: Lanes<'_>, judge: &mut impl Judge, journal: &Journal) -> End {
+    let mut pump = Pump { lanes, journal, server_deaf: false };
+    poll_fn(|cx| pump.poll(cx, judge)).await
+}
+
+struct Pump<'a> {
+    lanes: Lanes<'a>,
+    journal: &'a Journal,
+    /// The server takes nothing more; it may have said why, which is still to be read.
+    server_deaf: bool,
+}
+
+impl Pump<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Poll<End> {
+        loop {
+            let up = match self.poll_up(cx, judge) {
+                Ok(moved) => moved,
+                Err(end) => return Poll::Ready(end),
+            };
+            let down = match self.poll_down(cx, judge) {
+                Ok(moved) => moved,
+                Err(end) => return Poll::Ready(end),
+            };
+            if judge.is_done() && self.is_server_served() {
+                return Poll::Ready(End::Done);
+            }
+            if !up && !down {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether the server has got all of every message that was begun.
+    fn is_server_served(&self) -> bool {
+        self.lanes.to_server.is_empty() && self.lanes.client.inbox.is_forwarded()
+    }
+
+    /// Client to server; `true` if anything moved.
+    fn poll_up(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Result<bool, End> {
+        let Lanes { client, server, from_server, to_server } = &mut self.lanes;
+        let mut moved = false;
+        if !to_server.is_full() && !client.outbox.is_full() {
+            let read = if client.inbox.is_paused() {
+                true
+            } else {
+                match client.inbox.poll_fill(cx, &mut client.stream) {
+                    Poll::Ready(Ok(1..)) => true,
+                    Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
+                    Poll::Pending => false,
+                }
+            };
+            if read {
+                moved = true;
+                let to_client = (&mut **from_server, &mut client.outbox);
+                let now = self.journal.now();
+                judge.hear_client(&mut client.inbox, to_server, to_client, now)?;
+            }
+        }
+        if self.server_deaf {
+            to_server.clear();
+        } else if poll_lane(cx, &mut client.inbox, to_server, &mut **server).is_err() {
+            self.server_deaf = true;
+        }
+        Ok(moved)
+    }
+
+    /// Server to client; `true` if anything moved.
+    fn poll_down(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Result<bool, End> {
+        let Lanes { client, server, from_server, .. } = &mut self.lanes;
+        let mut moved = false;
+        let mut gone = false;
+        if !client.outbox.is_full() {
+            let read = if from_server.is_paused() {
+                true
+            } else {
+                match from_server.poll_fill(cx, &mut **server) {
+                    Poll::Ready(Ok(1..)) => true,
+                    Poll::Ready(Ok(0) | Err(_)) => {
+                        gone = true;
+                        false
+                    }
+                    Poll::Pending => false,
+                }
+            };
+            if read {
+                moved = true;
+                judge.hear_server(from_server, &mut client.outbox, self.journal.now())?;
+            }
+        }
+        if poll_lane(cx, from_server, &mut client.outbox, &mut client.stream).is_err() {
+            return Err(End::ClientGone);
+        }
+        if gone { Err(End::ServerGone) } else { Ok(moved) }
+    }
+}
+
+fn poll_lane(
+    cx: &mut Context<'_>,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+    stream: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    match poll_forward(cx, inbox, outbox, stream) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Ok(()),
+    }
+}

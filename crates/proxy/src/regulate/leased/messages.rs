@@ -1,0 +1,212 @@
+//! The client's messages that do not pass as they are: their statements have other names on the
+//! server, or are not there yet.
+
+use std::sync::Arc;
+
+use trace::{Fingerprint, Outcome, PinCause, RequestKind, TransactionState};
+use wire::backend;
+use wire::frame::HEADER;
+use wire::frontend::{self, BindHead, Parse, Target};
+
+use super::{Fate, Leased, Replies, malformed};
+use crate::conversation::{Expect, OurReply, Shown, Times};
+use crate::journal::Reading;
+use crate::pump::End;
+use crate::regulate::local::too_large;
+use crate::regulate::talk::{PARSE_MAX, Tidying};
+use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room};
+
+impl Leased<'_> {
+    pub(super) fn query(
+        &mut self,
+        content: &[u8],
+        is_whole: bool,
+        replies: &mut Replies<'_>,
+        times: Times,
+    ) -> Fate {
+        let text = frontend::text_head(content);
+        if is_whole && let Some((done, statement)) = self.talk.tidy_up(text) {
+            let status = match self.talk.conversation.transaction() {
+                TransactionState::Idle => b'I',
+                TransactionState::Open => b'T',
+                TransactionState::Failed => b'E',
+            };
+            replies.put(|out| {
+                backend::put_command_complete(out, done);
+                backend::put_ready(out, status);
+            });
+            let (kind, ok) = (RequestKind::Simple, Outcome::Ok);
+            self.talk.record_local(kind, statement, (content.len() + HEADER, done.len() + 12), ok);
+            return Fate::Drop;
+        }
+        // "A simple Query message also destroys the unnamed statement."
+        self.server.unnamed = OnServer::Nobodys;
+        self.talk.drop_unnamed();
+        let reading = self.talk.journal.read(text);
+        if !is_whole {
+            self.talk.pin(PinCause::Unknown, reading.fingerprint);
+        }
+        // One name that is not ours, and unknown: the server will say so.
+        if !matches!(Tidying::read(text), Some(Tidying::One(_))) {
+            self.mind(reading);
+        }
+        self.talk.conversation.query(reading.fingerprint, times);
+        Fate::Pass
+    }
+
+    pub(super) fn parse(
+        &mut self,
+        content: &[u8],
+        is_whole: bool,
+        times: Times,
+    ) -> Result<Fate, End> {
+        if !is_whole {
+            // The unnamed one may pass in pieces, since the session is pinned to where it goes.
+            return if content.first() == Some(&0) {
+                self.server.unnamed = OnServer::Of(self.talk.drop_unnamed());
+                self.talk.pin(PinCause::Unknown, Fingerprint::NONE);
+                self.expect(Expect::Parse(None, Shown::Client), times);
+                Ok(Fate::Pass)
+            } else {
+                Err(too_large("a statement is too long to be prepared", PARSE_MAX))
+            };
+        }
+        let parse = Parse::read(content).map_err(|error| malformed(&error))?;
+        let rest = statements::content(content, &parse);
+        if parse.name.is_empty() {
+            let reading = self.talk.journal.read(parse.query);
+            self.server.unnamed = OnServer::Of(self.talk.set_unnamed(rest, reading));
+            self.expect(Expect::Parse(None, Shown::Client), times);
+            self.talk.conversation.name(reading.fingerprint);
+            return Ok(Fate::Pass);
+        }
+        let journal = &self.talk.journal;
+        let prepared = self.statements.intern(rest, || journal.read(parse.query));
+        if self.server.has(prepared.id) {
+            self.expect(Expect::Ours(OurReply::ParseComplete), times);
+        } else {
+            self.prepare(&prepared, Shown::Client, times);
+        }
+        self.talk.conversation.name(prepared.reading.fingerprint);
+        if let Some(known) = self.talk.names.get_mut(parse.name) {
+            *known = prepared;
+        } else if self.talk.names.len() < CLIENT_MAX {
+            self.talk.names.insert(parse.name.into(), prepared);
+        } else {
+            return Err(too_large("the session has too many prepared statements", CLIENT_MAX));
+        }
+        Ok(Fate::Drop)
+    }
+
+    pub(super) fn bind(&mut self, content: &[u8], total: usize, times: Times) -> Fate {
+        // Names longer than PostgreSQL would ever keep: it will not know them.
+        let Some(head) = BindHead::read(content) else {
+            self.expect(Expect::Bind, times);
+            return Fate::Pass;
+        };
+        if head.statement.is_empty() {
+            self.bring_unnamed(times);
+            self.expect(Expect::Bind, times);
+            if let Some(reading) = self.talk.unnamed.as_ref().map(|unnamed| unnamed.reading) {
+                self.talk.conversation.name(reading.fingerprint);
+                self.mind(reading);
+            }
+            return Fate::Pass;
+        }
+        let Some(prepared) = self.talk.names.get(head.statement).map(Arc::clone) else {
+            self.expect(Expect::Bind, times);
+            return Fate::Pass;
+        };
+        self.bring(&prepared, times);
+        self.expect(Expect::Bind, times);
+        self.talk.conversation.name(prepared.reading.fingerprint);
+        self.mind(prepared.reading);
+        head.put_renamed(&mut self.talk.inserted, total, &prepared.name);
+        Fate::Behead(HEADER + head.len)
+    }
+
+    pub(super) fn describe(&mut self, target: Target<'_>, times: Times) -> Fate {
+        let Target::Statement(name) = target else {
+            self.expect(Expect::Describe, times);
+            return Fate::Pass;
+        };
+        if name.is_empty() {
+            self.bring_unnamed(times);
+        } else if let Some(prepared) = self.talk.names.get(name).map(Arc::clone) {
+            self.bring(&prepared, times);
+            self.expect(Expect::Describe, times);
+            self.talk.conversation.name(prepared.reading.fingerprint);
+            Target::Statement(&prepared.name).put_describe(&mut self.talk.inserted);
+            return Fate::Drop;
+        }
+        self.expect(Expect::Describe, times);
+        Fate::Pass
+    }
+
+    pub(super) fn close(&mut self, target: Target<'_>, times: Times) -> Fate {
+        match target {
+            Target::Portal(_) => {}
+            Target::Statement([]) => {
+                self.talk.drop_unnamed();
+                self.server.unnamed = OnServer::Nobodys;
+            }
+            Target::Statement(name) => {
+                // The statement stays on the server, for whoever else has it.
+                self.talk.names.remove(name);
+                self.expect(Expect::Ours(OurReply::CloseComplete), times);
+                return Fate::Drop;
+            }
+        }
+        self.expect(Expect::Close(Shown::Client), times);
+        Fate::Pass
+    }
+
+    fn expect(&mut self, expect: Expect, times: Times) {
+        self.talk.conversation.extended(Some(expect), times);
+    }
+
+    /// Sees to it that the server has the statement.
+    fn bring(&mut self, prepared: &Prepared, times: Times) {
+        if !self.server.has(prepared.id) {
+            self.prepare(prepared, Shown::Nobody, times);
+        }
+    }
+
+    fn prepare(&mut self, prepared: &Prepared, shown: Shown, times: Times) {
+        if let Room::Close(id) = self.server.add(prepared.id) {
+            id.put_close(&mut self.talk.inserted);
+            self.expect(Expect::Close(Shown::Nobody), times);
+        }
+        prepared.put_parse(&mut self.talk.inserted);
+        self.expect(Expect::Parse(Some(prepared.id), shown), times);
+    }
+
+    /// Sees to it that the server's unnamed statement is this session's: its own, or none.
+    fn bring_unnamed(&mut self, times: Times) {
+        let id = OnServer::Of(self.talk.unnamed_id());
+        if self.server.unnamed == id {
+            return;
+        }
+        if let Some(unnamed) = &self.talk.unnamed {
+            statements::put_parse(&mut self.talk.inserted, b"", &unnamed.content);
+            self.server.unnamed = id;
+            self.expect(Expect::Parse(None, Shown::Nobody), times);
+        } else if self.server.unnamed != OnServer::Nobodys {
+            // Else the Bind would find another session's.
+            Target::Statement(b"").put_close(&mut self.talk.inserted);
+            self.server.unnamed = OnServer::Nobodys;
+            self.expect(Expect::Close(Shown::Nobody), times);
+        }
+    }
+
+    /// Minds what a statement that is about to run leaves behind.
+    fn mind(&mut self, reading: Reading) {
+        if let Some(cause) = reading.effect {
+            self.talk.pin(cause, reading.fingerprint);
+        }
+        if matches!(reading.kind, sql::Kind::Deallocate | sql::Kind::Discard) {
+            self.server.doubt();
+            self.talk.pin(PinCause::Unknown, reading.fingerprint);
+        }
+    }
+}

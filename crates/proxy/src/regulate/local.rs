@@ -1,0 +1,139 @@
+//! What a session says while it holds no server connection: answered here where no server is
+//! needed.
+
+use trace::{Outcome, RequestKind, SqlState};
+use wire::backend::{self, tag as reply};
+use wire::frame::{HEADER, body};
+use wire::frontend::{self, Target, tag};
+
+use super::Session;
+use super::leased::{client_want, unknown_message};
+use crate::answer::Answer;
+use crate::pump::End;
+
+/// How far the client was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Local {
+    /// All that is in hand.
+    Done,
+    /// The next message needs a server connection; it is still in the inbox.
+    NeedsServer,
+}
+
+/// What becomes of one message.
+enum Fate {
+    Discard,
+    NeedsServer,
+}
+
+impl Session {
+    /// Hears the client as far as no server connection is needed.
+    pub(super) fn local(&mut self) -> Result<Local, End> {
+        let refuse = |error| End::Dismissed(Answer::protocol(&error));
+        while !self.client.outbox.is_full() {
+            let Some(piece) = self.client.inbox.step(client_want).map_err(refuse)? else {
+                return Ok(Local::Done);
+            };
+            // What goes on is the rest of a message that was discarded.
+            let fate = if piece.part.begins() {
+                self.hear(piece.tag, piece.len, piece.len == piece.total)?
+            } else {
+                Fate::Discard
+            };
+            match fate {
+                Fate::Discard => self.client.inbox.discard(piece.len),
+                Fate::NeedsServer => {
+                    self.client.inbox.step_back();
+                    return Ok(Local::NeedsServer);
+                }
+            }
+        }
+        Ok(Local::Done)
+    }
+
+    fn hear(&mut self, message: u8, len: usize, is_whole: bool) -> Result<Fate, End> {
+        let Self { client, talk, .. } = self;
+        let content = body(client.inbox.peek(len));
+        match message {
+            tag::TERMINATE => return Err(End::Terminated),
+            tag::SYNC => {
+                talk.refusing = false;
+                backend::put_ready(client.outbox.bytes(), b'I');
+            }
+            // Nothing is held back, and no COPY is under way: the server would drop these too.
+            tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
+            _ if talk.refusing => {}
+            tag::CLOSE if is_whole => {
+                match Target::read(content) {
+                    Ok(Target::Statement([])) => {
+                        talk.drop_unnamed();
+                    }
+                    Ok(Target::Statement(name)) => {
+                        talk.names.remove(name);
+                    }
+                    // Portals do not outlive their transaction; closing none is no error.
+                    Ok(Target::Portal(_)) => {}
+                    Err(error) => return Err(End::Dismissed(Answer::protocol(&error))),
+                }
+                backend::put_bare(client.outbox.bytes(), reply::CLOSE_COMPLETE);
+            }
+            tag::QUERY if is_whole => {
+                let text = frontend::text_head(content);
+                let Some((done, statement)) = talk.tidy_up(text) else {
+                    return Ok(Fate::NeedsServer);
+                };
+                let answer = client.outbox.bytes();
+                let before = answer.len();
+                backend::put_command_complete(answer, done);
+                backend::put_ready(answer, b'I');
+                let bytes = (len, answer.len() - before);
+                talk.record_local(RequestKind::Simple, statement, bytes, Outcome::Ok);
+            }
+            tag::QUERY
+            | tag::PARSE
+            | tag::BIND
+            | tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::FUNCTION_CALL => return Ok(Fate::NeedsServer),
+            unknown => return Err(unknown_message(unknown)),
+        }
+        Ok(Fate::Discard)
+    }
+
+    /// The next message gets no server connection: takes it out and says why, unless nobody listens
+    /// any more. The session lives on.
+    pub(super) fn refuse(&mut self, answer: Option<&Answer>, outcome: Outcome) {
+        // It was scanned before, so it is there and sound.
+        let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return };
+        let content = body(self.client.inbox.peek(piece.len));
+        let statement = self.talk.statement_of(piece.tag, content);
+        let kind = match piece.tag {
+            tag::QUERY => RequestKind::Simple,
+            tag::FUNCTION_CALL => RequestKind::Function,
+            _ => RequestKind::Extended,
+        };
+        self.client.inbox.discard(piece.len);
+        let out = self.client.outbox.bytes();
+        let before = out.len();
+        if let Some(answer) = answer {
+            answer.put_error(out);
+            if kind == RequestKind::Extended {
+                // "… then reads and discards messages until a Sync is reached."
+                self.talk.refusing = true;
+            } else {
+                backend::put_ready(out, b'I');
+            }
+        }
+        let bytes = (piece.total.max(HEADER), out.len() - before);
+        self.talk.record_local(kind, statement, bytes, outcome);
+    }
+}
+
+/// The answer to what is larger than we can hold.
+pub(super) fn too_large(what: &str, limit: usize) -> End {
+    End::Dismissed(Answer::new(
+        SqlState(*b"54000"),
+        format!("surgetank: {what} (limit {limit}); use observe mode for such a client"),
+    ))
+}

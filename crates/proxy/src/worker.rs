@@ -1,0 +1,240 @@
+//! A thread that carries sessions: a runtime of its own, its own sockets to accept from.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trace::{DynoId, Event, SessionId};
+use wire::startup::{self, Startup};
+
+use crate::Config;
+use crate::backend;
+use crate::client::Client;
+use crate::conversation::Conversation;
+use crate::journal::Journal;
+use crate::login::{self, LOGIN_TIME, Refused, Wish};
+use crate::regulate::House;
+use crate::{observe, regulate};
+
+/// How often the pool is sampled.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// How long accepting pauses when the process has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long sessions may take to end once they were told to.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) journal: Arc<Journal>,
+    /// In `regulate` mode.
+    pub(crate) house: Option<Arc<House>>,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept from this socket too.
+    Listen { listener: StdListener, addr: SocketAddr, dyno: Option<Arc<str>> },
+    /// No longer accept from this address.
+    Unlisten(SocketAddr),
+    /// Accept nothing more, give sessions this long, then end them.
+    Stop { grace: Duration },
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) number: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// Fires when sessions must end.
+    pub(crate) kill: CancellationToken,
+}
+
+impl Worker {
+    /// Runs until it is told to stop, or nobody is left to tell it.
+    pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
+        let sessions = TaskTracker::new();
+        let mut accepting = JoinSet::new();
+        let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
+        let worker = Arc::new(self);
+        if worker.number == 0 {
+            accepting.spawn(sample(Arc::clone(&worker.shared)));
+        }
+        let mut grace = Duration::ZERO;
+        while let Some(command) = commands.recv().await {
+            // Those of addresses that are no longer listened on.
+            while accepting.try_join_next().is_some() {}
+            match command {
+                Command::Listen { listener, addr, dyno } => {
+                    let stop = CancellationToken::new();
+                    let door =
+                        Door { worker: Arc::clone(&worker), dyno, sessions: sessions.clone() };
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => {
+                            accepting.spawn(
+                                stop.clone().run_until_cancelled_owned(door.accept(listener)),
+                            );
+                            listeners.insert(addr, stop);
+                        }
+                        Err(error) => tracing::error!(%addr, %error, "cannot accept connections"),
+                    }
+                }
+                Command::Unlisten(addr) => {
+                    if let Some(stop) = listeners.remove(&addr) {
+                        stop.cancel();
+                    }
+                }
+                Command::Stop { grace: given } => {
+                    grace = given;
+                    break;
+                }
+            }
+        }
+        accepting.shutdown().await;
+        sessions.close();
+        if timeout(grace, sessions.wait()).await.is_err() {
+            worker.kill.cancel();
+            if timeout(ENDING, sessions.wait()).await.is_err() {
+                tracing::warn!(left = sessions.len(), "sessions did not end in time");
+            }
+        }
+    }
+}
+
+/// Ten times a second, in `regulate` mode.
+async fn sample(shared: Arc<Shared>) -> Option<()> {
+    let house = shared.house.as_ref()?;
+    let mut ticks = interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        house.gate.tick();
+    }
+}
+
+/// One socket's way in.
+struct Door {
+    worker: Arc<Worker>,
+    dyno: Option<Arc<str>>,
+    sessions: TaskTracker,
+}
+
+impl Door {
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (worker, dyno) = (Arc::clone(&self.worker), self.dyno.clone());
+                    self.sessions.spawn(async move { worker.receive(stream, peer, dyno).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// A session that was opened; its end is recorded when it is dropped.
+struct Open {
+    journal: Arc<Journal>,
+    session: SessionId,
+}
+
+impl Open {
+    fn new(journal: &Arc<Journal>, dyno: DynoId) -> Self {
+        let session = journal.next_session();
+        journal.record(Event::SessionOpened { at: journal.now(), session, dyno });
+        Self { journal: Arc::clone(journal), session }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let at = self.journal.now();
+        self.journal.record(Event::SessionClosed { at, session: self.session });
+    }
+}
+
+impl Worker {
+    /// Carries one connection from its first packet to its end.
+    async fn receive(&self, stream: TcpStream, peer: SocketAddr, dyno: Option<Arc<str>>) {
+        let arrived = self.shared.journal.now();
+        // A client that lost its power must not hold a server connection for ever.
+        let alive = SockRef::from(&stream).set_keepalive(true);
+        if let Err(error) = alive.and_then(|()| stream.set_nodelay(true)) {
+            tracing::debug!(%peer, %error, "the connection ended at once");
+            return;
+        }
+        let mut client = Client::new(stream);
+        let wish = tokio::select! {
+            wish = timeout(LOGIN_TIME, login::read_wish(&mut client)) => wish,
+            () = self.kill.cancelled() => return,
+        };
+        match wish {
+            Ok(Ok(Wish::Session(packet))) => {
+                let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
+                let name = login::dyno(dyno.as_deref(), &session, peer);
+                let dyno = self.shared.journal.dyno(&name);
+                let open = Open::new(&self.shared.journal, dyno);
+                let conversation = Conversation::new(open.session, dyno);
+                self.carry(client, packet, conversation, arrived).await;
+            }
+            Ok(Ok(Wish::Cancel(packet))) => {
+                self.kill.run_until_cancelled(self.cancel(&packet)).await;
+                // The client waits for the end of this connection.
+                client.part().await;
+            }
+            Ok(Err(Refused::With(answer))) => client.dismiss(&answer).await,
+            Ok(Err(Refused::Gone)) | Err(_) => {}
+        }
+    }
+
+    async fn carry(
+        &self,
+        client: Client,
+        packet: Vec<u8>,
+        conversation: Conversation,
+        arrived: trace::Micros,
+    ) {
+        let Shared { config, journal, house } = &*self.shared;
+        match house {
+            Some(house) => {
+                let place = (house, self.number);
+                let session =
+                    regulate::serve(client, packet, conversation, arrived, place, &self.kill);
+                Box::pin(session).await;
+            }
+            None => {
+                let place = (config, journal);
+                let session =
+                    observe::serve(client, packet, conversation, arrived, place, &self.kill);
+                Box::pin(session).await;
+            }
+        }
+    }
+
+    async fn cancel(&self, packet: &[u8]) {
+        let endpoint = self.shared.config.upstream.endpoint();
+        match (&self.shared.house, startup::read(packet)) {
+            (Some(house), Ok(Startup::Cancel { pid, key })) => {
+                house.cancels.cancel(pid, key, endpoint).await;
+            }
+            (None, Ok(Startup::Cancel { .. })) => backend::deliver(endpoint, packet).await,
+            _ => {}
+        }
+    }
+}

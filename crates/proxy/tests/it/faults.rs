@@ -1,0 +1,156 @@
+//! Clients and servers that go away.
+
+use proxy::Mode;
+use trace::{Event, Outcome, SqlState};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::backend::{self, Authentication, BackendKey};
+
+use crate::harness::{Fixture, MODES, SOON, code, limit, loopback, start};
+use crate::raw::Raw;
+
+/// Waits until PostgreSQL runs something that contains `text` for the fixture's database; gives the
+/// backend's pid.
+async fn running(fixture: &Fixture, watcher: &testkit::Session, text: &str) -> i32 {
+    let query = "SELECT pid FROM pg_stat_activity \
+                 WHERE datname = $1 AND state = 'active' AND query LIKE $2";
+    let pattern = format!("%{text}%");
+    loop {
+        let rows = watcher
+            .query(query, &[&fixture.database.name, &pattern])
+            .await
+            .expect("a watcher may look");
+        if let Some(row) = rows.first() {
+            return row.get(0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_killed_mid_query() {
+    for mode in MODES {
+        let fixture = Fixture::start_with(mode, limit(2)).await;
+        let watcher = fixture.postgres.superuser().await;
+        let (client, other) = (fixture.connect().await, fixture.connect().await);
+        let kill = async {
+            let pid = running(&fixture, &watcher, "pg_sleep(60)").await;
+            watcher.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+        };
+        let (slept, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(60)"), kill);
+        assert_eq!(code(&slept.unwrap_err()), "57P01", "the server's own word");
+        testkit::wait_until(SOON, || client.is_closed()).await;
+        // Nobody else is disturbed.
+        other.batch_execute("SELECT 1").await.unwrap();
+        let failed = fixture.requests().into_iter().find(|r| !r.outcome.is_ok()).unwrap();
+        assert_eq!(failed.outcome, Outcome::Error(SqlState::ADMIN_SHUTDOWN));
+        drop((client, other));
+        fixture.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_is_killed_is_replaced_unnoticed() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let watcher = fixture.postgres.superuser().await;
+    let client = fixture.connect().await;
+    for _ in 0..3 {
+        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        watcher.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+        let closed = |event: &Event| match event {
+            Event::ServerClosed { backend, .. } => backend.0 == pid,
+            _ => false,
+        };
+        testkit::wait_until(SOON, || fixture.all_events().iter().any(closed)).await;
+    }
+    client.batch_execute("SELECT 1").await.unwrap();
+    drop(client);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_mid_query_leaves_nothing_behind() {
+    for mode in MODES {
+        let fixture = Fixture::start_with(mode, limit(1)).await;
+        let watcher = fixture.postgres.superuser().await;
+        for text in
+            ["SELECT pg_sleep(1.5)", "BEGIN; SELECT 1", "SELECT generate_series(1, 9000000)"]
+        {
+            let mut raw = Raw::login(&fixture).await;
+            raw.query(text).send().await;
+            if text.contains("sleep") {
+                running(&fixture, &watcher, "pg_sleep(1.5)").await;
+            } else {
+                raw.receive().await;
+            }
+            drop(raw);
+            // The next one gets a clean connection.
+            let client = fixture.connect().await;
+            let rows = client.simple_query("SELECT now() = statement_timestamp()").await.unwrap();
+            let row = rows.iter().find_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            });
+            assert_eq!(row, Some("t"), "not in somebody else's transaction");
+            drop(client);
+        }
+        let left = i64::from(mode == Mode::Regulate);
+        fixture.until_connections(&watcher, left).await;
+        let gone = |r: &trace::Request| r.outcome == Outcome::ClientGone;
+        testkit::wait_until(SOON, || fixture.requests().iter().filter(|r| gone(r)).count() == 2)
+            .await;
+        fixture.end().await;
+    }
+}
+
+/// A server that lets anybody in and answers each query with `answer`, then hangs up.
+async fn abrupt_server(listener: tokio::net::TcpListener, answer: Vec<u8>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("the proxy keeps to the protocol");
+        let length = stream.read_u32().await.expect("the proxy keeps to the protocol") as usize;
+        let mut packet = vec![0; length - 4];
+        stream.read_exact(&mut packet).await.expect("the proxy keeps to the protocol");
+        let mut hello = Vec::new();
+        Authentication::Ok.put(&mut hello);
+        BackendKey { pid: 7, key: &[1, 2, 3, 4] }.put(&mut hello);
+        backend::put_ready(&mut hello, b'I');
+        stream.write_all(&hello).await.expect("the proxy keeps to the protocol");
+        if stream.read_u8().await.is_ok_and(|tag| tag == b'Q') {
+            stream.write_all(&answer).await.expect("the proxy keeps to the protocol");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_without_a_word() {
+    let mut row_description = Vec::new();
+    wire::frame::put(&mut row_description, b'T', |out| out.extend_from_slice(&[0, 0]));
+    let broken_off = row_description[..6].to_vec();
+    for mode in MODES {
+        for (answer, told) in [(&row_description, true), (&broken_off, false)] {
+            let listener = tokio::net::TcpListener::bind(loopback()).await.unwrap();
+            let url = format!("postgres://ann@{}/shop", listener.local_addr().unwrap());
+            let mut server = tokio::task::JoinSet::new();
+            server.spawn(abrupt_server(listener, answer.clone()));
+            let (proxy, events) = start(mode, &url, |_| {});
+            let mut raw = Raw::connect(proxy.listen(loopback(), None).unwrap()).await;
+            raw.startup(0, &[(b"user", b"ann"), (b"database", b"shop")]);
+            raw.authenticate("").await;
+            raw.query("SELECT 1").send().await;
+            let mut last = None;
+            while let Some(message) = raw.try_receive().await {
+                last = Some(message);
+            }
+            if told && mode == Mode::Regulate {
+                let last = last.unwrap();
+                assert_eq!((last.tag, last.code().as_str()), ('E', "08006"));
+                assert!(last.text().contains("the server closed the connection"));
+            } else {
+                // In observe mode nothing is added; nor is anything in the middle of a message.
+                assert_eq!(last.map(|message| message.tag), told.then_some('T'));
+            }
+            proxy.shutdown(SOON).await;
+            let outcome = events.requests().last().unwrap().outcome;
+            assert_eq!(outcome, Outcome::ServerGone);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The proxy in front of a real PostgreSQL.
+
+mod both;
+mod copy;
+mod diff;
+mod faults;
+mod harness;
+mod limit;
+mod programs;
+mod raw;
+mod session;
+mod statements;

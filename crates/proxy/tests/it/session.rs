@@ -1,0 +1,166 @@
+//! What a session leaves behind in its server connection, and its end.
+
+use std::time::Duration;
+
+use proxy::Mode;
+use trace::{Event, PinCause};
+
+use crate::harness::{Fixture, MODES, SOON, code, limit};
+use crate::raw::Raw;
+
+#[tokio::test]
+async fn a_session_that_sets_something_keeps_its_server_connection() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let watcher = fixture.postgres.superuser().await;
+    let (pinned, other) = (fixture.connect().await, fixture.connect().await);
+    pinned.batch_execute("SET work_mem = '7MB'").await.unwrap();
+    let pid: i32 = pinned.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    for _ in 0..5 {
+        let row = pinned
+            .query_one("SELECT current_setting('work_mem'), pg_backend_pid()", &[])
+            .await
+            .unwrap();
+        assert_eq!((row.get::<_, &str>(0), row.get::<_, i32>(1)), ("7MB", pid));
+        let row = other
+            .query_one("SELECT current_setting('work_mem'), pg_backend_pid()", &[])
+            .await
+            .unwrap();
+        assert_ne!(row.get::<_, &str>(0), "7MB");
+        assert_ne!(row.get::<_, i32>(1), pid);
+    }
+    let pins: Vec<PinCause> = fixture
+        .all_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::SessionPinned { cause, .. } => Some(cause),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pins, [PinCause::Set]);
+    drop(pinned);
+    // Its server connection is closed, not used again.
+    fixture.until_connections(&watcher, 1).await;
+    drop(other);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn each_kind_of_session_state_pins() {
+    let cases = [
+        ("PREPARE p AS SELECT 1", "EXECUTE p", PinCause::Prepare),
+        ("LISTEN c", "NOTIFY c", PinCause::Listen),
+        ("CREATE TEMP TABLE t (n int)", "SELECT * FROM t", PinCause::TemporaryTable),
+        (
+            "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+            "FETCH c",
+            PinCause::CursorWithHold,
+        ),
+        ("SELECT pg_advisory_lock(5)", "SELECT pg_advisory_unlock(5)", PinCause::AdvisoryLock),
+    ];
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    for (first, then, expected) in cases {
+        let client = fixture.connect().await;
+        client.batch_execute(first).await.unwrap();
+        let other = fixture.connect().await;
+        other.batch_execute("SELECT 1").await.unwrap();
+        client.batch_execute(then).await.unwrap();
+        let pinned = fixture.all_events().into_iter().rev().find_map(|event| match event {
+            Event::SessionPinned { cause, .. } => Some(cause),
+            _ => None,
+        });
+        assert_eq!(pinned, Some(expected), "{first}");
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_cancel_request_never_hits_another_session() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let (one, two) = (fixture.connect().await, fixture.connect().await);
+    one.batch_execute("SELECT 1").await.unwrap();
+    let cancel = one.cancel_token();
+    for _ in 0..20 {
+        // The first session does not hold the server connection: nothing may be hit.
+        let (slept, cancelled) = tokio::join!(
+            two.batch_execute("SELECT pg_sleep(0.01)"),
+            cancel.cancel_query(tokio_postgres::NoTls)
+        );
+        cancelled.unwrap();
+        slept.unwrap();
+    }
+    // Short requests and cancel requests at the same time: only one's own are ever hit.
+    for _ in 0..50 {
+        let (mine, cancelled, others) = tokio::join!(
+            one.batch_execute("SELECT pg_sleep(0.002)"),
+            cancel.cancel_query(tokio_postgres::NoTls),
+            two.batch_execute("SELECT pg_sleep(0.002)"),
+        );
+        cancelled.unwrap();
+        others.unwrap();
+        if let Err(error) = mine {
+            assert_eq!(code(&error), "57014");
+        }
+    }
+    drop((one, two));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_made_up_key_cancels_nothing() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let raw = Raw::login(&fixture).await;
+        assert_ne!(raw.key.0, 0);
+        let mut intruder = Raw::connect(fixture.addr).await;
+        wire::startup::put_cancel(&mut intruder.out, raw.key.0, &[9, 9, 9, 9]);
+        intruder.send().await;
+        assert_eq!(intruder.try_receive().await, None, "it is never answered");
+        drop(raw);
+        fixture.end().await;
+    }
+}
+
+#[tokio::test]
+async fn shutdown_ends_sessions_with_a_word() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let mut idle = Raw::login(&fixture).await;
+        idle.value("SELECT 1").await;
+        let mut open = Raw::login(&fixture).await;
+        open.query("BEGIN").tags().await;
+        let mut busy = Raw::login(&fixture).await;
+        busy.query("SELECT pg_sleep(60)").send().await;
+        let watcher = fixture.postgres.superuser().await;
+        fixture.proxy.shutdown(Duration::from_millis(50)).await;
+        for raw in [&mut idle, &mut open, &mut busy] {
+            let last = raw.receive().await;
+            assert_eq!((last.tag, last.code().as_str()), ('E', "57P01"), "{}", last.text());
+            assert_eq!(raw.try_receive().await, None);
+        }
+        // Nothing is left on the server, even of what ran; in observe mode what runs is not ours
+        // to cancel, and ends when PostgreSQL notices.
+        if mode == Mode::Regulate {
+            let text = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1";
+            let left: i64 =
+                watcher.query_one(text, &[&fixture.database.name]).await.unwrap().get(0);
+            assert_eq!(left, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn shutdown_lets_a_transaction_finish_within_its_grace() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let client = fixture.connect().await;
+        client.batch_execute("BEGIN").await.unwrap();
+        let Fixture { proxy, addr, .. } = fixture;
+        let finish = async move {
+            testkit::wait_until(SOON, || std::net::TcpStream::connect(addr).is_err()).await;
+            client.batch_execute("SELECT 1").await.unwrap();
+            client.batch_execute("COMMIT").await.unwrap();
+            drop(client);
+        };
+        tokio::join!(proxy.shutdown(SOON), finish);
+    }
+}

@@ -1,0 +1,230 @@
+//! Prepared statements in `regulate` mode, over changing server connections.
+
+use futures_util::future::join_all;
+use proxy::Mode;
+use testkit::Session;
+use wire::frontend::tag;
+
+use crate::harness::{Fixture, SOON, code, limit};
+use crate::raw::{Raw, first_value};
+
+/// Two sessions that make a third one use a certain server connection of two: the one that the
+/// other does not hold.
+struct Switch {
+    sessions: [Session; 2],
+}
+
+impl Switch {
+    async fn new(fixture: &Fixture) -> Self {
+        let sessions = [fixture.connect().await, fixture.connect().await];
+        for session in &sessions {
+            session.batch_execute("BEGIN").await.expect("a session of the test");
+        }
+        Self { sessions }
+    }
+
+    /// Frees the connection of one of the two.
+    async fn free(&self, index: usize) {
+        self.sessions[index].batch_execute("COMMIT").await.expect("a session of the test");
+    }
+
+    /// Takes the free connection again.
+    async fn take(&self, index: usize) {
+        self.sessions[index].batch_execute("BEGIN").await.expect("a session of the test");
+    }
+}
+
+#[tokio::test]
+async fn a_named_statement_follows_its_session() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let client = fixture.connect().await;
+    let text = "SELECT $1::int + 1, pg_backend_pid()";
+    let statement = client.prepare(text).await.unwrap();
+    let switch = Switch::new(&fixture).await;
+    let mut pids = Vec::new();
+    for round in 0..6_i32 {
+        let index = usize::try_from(round % 2).unwrap();
+        switch.free(index).await;
+        let row = client.query_one(&statement, &[&round]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), round + 1);
+        pids.push(row.get::<_, i32>(1));
+        switch.take(index).await;
+    }
+    assert_ne!(pids[0], pids[1]);
+    assert_eq!((pids[0], pids[1]), (pids[2], pids[3]));
+
+    // Each server connection has the statement once, under our name.
+    switch.free(0).await;
+    let names = client
+        .query("SELECT name FROM pg_prepared_statements WHERE statement = $1", &[&text])
+        .await
+        .unwrap();
+    assert_eq!(names.len(), 1);
+    assert!(names[0].get::<_, String>(0).starts_with("surgetank_"));
+    drop((client, switch));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_unnamed_statement_follows_its_session() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let (mut one, mut two) = (Raw::login(&fixture).await, Raw::login(&fixture).await);
+    let switch = Switch::new(&fixture).await;
+    switch.free(0).await;
+    assert_eq!(one.parse("", "SELECT 'one'").sync().tags().await, "1Z");
+    assert_eq!(two.parse("", "SELECT 'two'").sync().tags().await, "1Z");
+    for index in [0, 1, 0, 1] {
+        for (raw, expected) in [(&mut one, "one"), (&mut two, "two")] {
+            raw.bind("").execute().sync().send().await;
+            assert_eq!(first_value(&raw.until_ready().await), expected);
+        }
+        switch.take(index).await;
+        switch.free(1 - index).await;
+    }
+    // A session that has none does not find another's.
+    let mut three = Raw::login(&fixture).await;
+    three.bind("").execute().sync().send().await;
+    assert_eq!(three.until_ready().await[0].code(), "26000");
+    // Nor after an error has left it open which one is there.
+    three.parse("", "SELEC").parse("", "SELECT 1").sync().send().await;
+    assert_eq!(three.until_ready().await[0].code(), "42601");
+    three.close("").bind("").sync().send().await;
+    assert_eq!(three.until_ready().await[1].code(), "26000");
+    // "A simple Query message also destroys the unnamed statement."
+    one.value("SELECT 1").await;
+    one.bind("").sync().send().await;
+    assert_eq!(one.until_ready().await[0].code(), "26000");
+    drop((one, two, three, switch));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn answers_keep_their_order_whoever_gives_them() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let (mut one, mut two) = (Raw::login(&fixture).await, Raw::login(&fixture).await);
+    let text = "SELECT 'x'";
+    one.parse("a", text).bind("a").execute().sync();
+    assert_eq!(one.tags().await, "12DCZ");
+    // Known to the server connection: the proxy answers the Parse, in its turn.
+    two.parse("b", text).describe("b").bind("b").execute();
+    two.parse("c", text).bind("c").execute().close("b").sync();
+    assert_eq!(two.tags().await, "1tT2DC12DC3Z");
+    // With Flush instead of Sync.
+    two.parse("d", text).bare(tag::FLUSH).send().await;
+    assert_eq!(two.receive().await.tag, '1');
+    two.bind("d").execute().bare(tag::FLUSH).send().await;
+    assert_eq!(two.receive().await.tag, '2');
+    assert_eq!(two.receive().await.tag, 'D');
+    assert_eq!(two.receive().await.tag, 'C');
+    assert_eq!(two.sync().tags().await, "Z");
+    // An error discards the rest, our own answers too.
+    two.parse("e", text).parse("f", "SELEC").parse("g", text).close("c").sync();
+    assert_eq!(two.tags().await, "1EZ");
+    // What was discarded may be prepared again; what was not is still there.
+    two.parse("f", "SELECT 'f'").bind("f").execute().bind("a").sync();
+    assert_eq!(two.tags().await, "12DCEZ", "the name is the other session's");
+    two.close("b").close("d").close("nothing").sync();
+    assert_eq!(two.tags().await, "333Z");
+    assert_eq!(two.sync().sync().sync().tags().await, "Z");
+    assert_eq!(two.until_ready().await.len() + two.until_ready().await.len(), 2);
+    drop((one, two));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_error_in_a_pipeline_leaves_the_next_batch_alone() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let mut raw = Raw::login(&fixture).await;
+    for round in 0..3 {
+        let (good, bad) = (format!("g{round}"), format!("b{round}"));
+        raw.parse(&good, &format!("SELECT {round}")).bind(&good).execute().sync();
+        raw.parse(&bad, "SELECT 1/0").bind(&bad).execute().parse("late", "SELECT 9").sync();
+        raw.bind(&good).execute().sync();
+        assert_eq!(raw.tags().await, "12DCZ");
+        // The constant is folded when the portal is made.
+        assert_eq!(raw.tags().await, "1EZ");
+        assert_eq!(raw.tags().await, "2DCZ");
+        // It was never prepared, but the name is known: preparing it again works.
+        raw.parse("late", "SELECT 9").bind("late").execute().sync();
+        assert_eq!(raw.tags().await, "12DCZ");
+    }
+    drop(raw);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn more_statements_than_a_server_connection_keeps() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let client = fixture.connect().await;
+    let mut statements = Vec::new();
+    for number in 0..450 {
+        statements.push(client.prepare(&format!("SELECT {number}")).await.unwrap());
+    }
+    for round in 0..2 {
+        let answers = statements.iter().map(|statement| client.query_one(statement, &[]));
+        for (number, row) in join_all(answers).await.into_iter().enumerate() {
+            let value: i32 = row.unwrap().get(0);
+            assert_eq!(usize::try_from(value).unwrap(), number, "round {round}");
+        }
+    }
+    let count: i64 =
+        client.query_one("SELECT count(*) FROM pg_prepared_statements", &[]).await.unwrap().get(0);
+    assert!(count <= 201, "{count} statements on the server");
+    drop((statements, client));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn deallocate_and_discard_concern_only_the_session() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let (mut one, mut two) = (Raw::login(&fixture).await, Raw::login(&fixture).await);
+    for raw in [&mut one, &mut two] {
+        raw.parse("Name", "SELECT 'here'").sync().tags().await;
+    }
+    for (text, answer) in [
+        ("DEALLOCATE \"Name\"", "DEALLOCATE\0"),
+        ("deallocate prepare all;", "DEALLOCATE ALL\0"),
+        ("DISCARD ALL", "DISCARD ALL\0"),
+    ] {
+        one.parse("Name", "SELECT 'here'").sync().tags().await;
+        one.query(text).send().await;
+        let heard = one.until_ready().await;
+        assert_eq!(heard[0].body, answer.as_bytes(), "{text}");
+        one.bind("Name").sync().send().await;
+        assert_eq!(one.until_ready().await[0].code(), "26000", "{text}");
+        two.bind("Name").execute().sync();
+        assert_eq!(two.tags().await, "2DCZ", "{text}");
+    }
+    one.query("DEALLOCATE nothing").send().await;
+    assert_eq!(one.until_ready().await[0].code(), "26000");
+    // Within a transaction, and in a failed one, where the server must refuse.
+    one.query("BEGIN").tags().await;
+    one.parse("n", "SELECT 1").sync().tags().await;
+    one.query("DEALLOCATE n").send().await;
+    assert_eq!(one.until_ready().await[1].body, b"T");
+    one.query("DISCARD ALL").send().await;
+    assert_eq!(one.until_ready().await[0].code(), "25001");
+    one.query("DEALLOCATE ALL").send().await;
+    assert_eq!(one.until_ready().await[0].code(), "25P02");
+    one.query("ROLLBACK").tags().await;
+    drop((one, two));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_sql_level_deallocate_all_in_a_batch_does_no_harm_to_others() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let (one, two) = (fixture.connect().await, fixture.connect().await);
+    let kept = two.prepare("SELECT 'kept'").await.unwrap();
+    one.execute("DEALLOCATE ALL", &[]).await.unwrap();
+    let again = one.prepare("SELECT 'kept'").await.unwrap();
+    assert_eq!(one.query_one(&again, &[]).await.unwrap().get::<_, &str>(0), "kept");
+    for _ in 0..5 {
+        assert_eq!(two.query_one(&kept, &[]).await.unwrap().get::<_, &str>(0), "kept");
+    }
+    let error = two.execute("EXECUTE nothing", &[]).await.unwrap_err();
+    assert_eq!(code(&error), "26000");
+    drop((kept, again, one, two));
+    testkit::wait_until(SOON, || !fixture.requests().is_empty()).await;
+    fixture.end().await;
+}
