@@ -1,0 +1,171 @@
+//! `surgetank up`: the Procfile app of a folder with everything around it, until Ctrl-C.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use platform::control::{self, Client, Server};
+
+use super::PostgresArgs;
+use super::proxy::ModeArg;
+use crate::exit::{Exit, Unavailable};
+use crate::out;
+use crate::progress::Progress;
+use crate::shutdown::{interrupted, on_runtime, until_interrupted};
+use crate::staging::{self, Database, Plan, Staging};
+
+/// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
+#[derive(Debug, clap::Args)]
+#[command(after_help = "From another terminal in the same folder: surgetank ps, logs --tail, \
+    ps:scale web=3, run --dyno web.1,web.2 -- CMD, diagnose.")]
+pub(crate) struct Args {
+    /// How many dynos of each type: `web=2,worker=1` [default: one web]
+    #[arg(short = 'm', long, value_name = "FORMATION", default_value = "")]
+    formation: String,
+
+    /// The app's folder, with its Procfile
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    app: PathBuf,
+
+    /// What the proxy does with the sessions that pass
+    #[arg(long, value_enum, default_value_t = ModeArg::Observe)]
+    mode: ModeArg,
+
+    /// regulate: most server connections [default: two per core and two]
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroU32>,
+
+    /// The router's port on loopback; 0 for any free one
+    #[arg(long, value_name = "PORT", default_value_t = 5000)]
+    port: u16,
+
+    /// PostgreSQL's max_connections: the size of the database the app will meet
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(8..=1000))]
+    max_connections: u32,
+
+    /// A config var of the app: NAME=VALUE
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = config_var)]
+    env: Vec<(String, String)>,
+
+    /// Run this in the app's environment before the dynos start: `surgetank storefront setup`
+    #[arg(long, value_name = "CMD")]
+    setup: Option<String>,
+
+    /// Seed of the router's choices
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    #[command(flatten)]
+    postgres: PostgresArgs,
+}
+
+fn config_var(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    until_interrupted(start_and_serve(args))?;
+    Ok(Exit::Good)
+}
+
+async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+    let app_dir =
+        std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
+    platform::Procfile::read(&app_dir)?;
+    let progress = Progress::new();
+    let database = start_database(&args, &progress).await?;
+    if let Some(command) = &args.setup {
+        progress.now(command);
+        set_up(command, &app_dir, &args.env, &database).await?;
+    }
+    progress.now("starting the dynos");
+    let plan = Plan {
+        recording: app_dir.join(super::record::FOLDER).join(recording_name()),
+        app_dir: app_dir.clone(),
+        formation: args.formation.clone(),
+        config_vars: args.env.clone(),
+        mode: args.mode.into(),
+        limit: args.limit,
+        router: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
+        seed: args.seed,
+    };
+    let recording = plan.recording.clone();
+    let staging = Staging::start(&database, plan).await?;
+    let controlled = Arc::new(staging.controlled());
+    let server = Server::start(&sockets(&app_dir), controlled).await?;
+    progress.done();
+    out::talk(&format!(
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\nCtrl-C ends it",
+        staging.address(),
+        database.version(),
+        args.mode,
+        recording.display()
+    ));
+    let mut lines = staging.hub().tail(platform::LogFilter::default());
+    loop {
+        tokio::select! {
+            line = lines.next() => match line {
+                Some(line) => out::line(&line.to_string())?,
+                None => break,
+            },
+            asked = interrupted() => { asked?; break; }
+        }
+    }
+    out::talk("stopping");
+    server.shutdown().await;
+    staging.stop().await?;
+    database.stop().await;
+    Ok(())
+}
+
+async fn start_database(args: &Args, progress: &Progress) -> anyhow::Result<Database> {
+    let binaries = staging::find_postgres(&args.postgres, progress).await?;
+    progress.now(&format!("starting PostgreSQL {}", binaries.version()));
+    let parent = std::env::temp_dir();
+    for swept in platform::postgres::sweep_leftovers(&parent) {
+        progress.line(&format!("cleaned up after an earlier run: {swept}"));
+    }
+    Database::start(&binaries, parent, args.max_connections).await
+}
+
+async fn set_up(
+    command: &str,
+    app_dir: &Path,
+    config_vars: &[(String, String)],
+    database: &Database,
+) -> anyhow::Result<()> {
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", command]).current_dir(app_dir).kill_on_drop(true);
+    shell.env("PATH", staging::path_with_this_program(database.run_folder().path())?);
+    shell.envs(config_vars.iter().map(|(name, value)| (name, value)));
+    shell.env("DATABASE_URL", database.direct_url());
+    let status = shell.status().await.with_context(|| format!("--setup {command}"))?;
+    anyhow::ensure!(status.success(), "--setup `{command}`: {status}");
+    Ok(())
+}
+
+/// Names sort by time.
+fn recording_name() -> String {
+    jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string()
+}
+
+fn sockets(app_dir: &Path) -> Vec<PathBuf> {
+    control::candidates(app_dir, &control::runtime_dir())
+}
+
+/// Does something with the app that `surgetank up` runs in this folder.
+pub(crate) fn control<T>(work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let app_dir = std::env::current_dir()?;
+    on_runtime(async {
+        let client = Client::find(&sockets(&app_dir)).await.map_err(|error| {
+            Unavailable(format!("{error}; start the app with `surgetank up` in this folder"))
+        })?;
+        work(client).await
+    })
+}

@@ -1,0 +1,27 @@
+//! The binary: command line, wiring, shutdown. The only room that knows all the others.
+//!
+//! ```text
+//! cli/*      what can be typed; each file is one command, thin
+//! staging/*  a run of an app: PostgreSQL, proxy, recorder, observer, dynos, router (also `up`)
+//! demo/*     the story in eight acts, made of stagings, load and diagnosis
+//! ```
+//! Logic worth testing on its own lives in the rooms below, not here.
+
+mod cli;
+mod demo;
+mod exit;
+mod log;
+mod out;
+mod progress;
+mod shutdown;
+mod staging;
+mod tally;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os()).into()
+}

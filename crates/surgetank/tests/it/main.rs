@@ -1,0 +1,11 @@
+//! Tests of the whole: the house's rules, the command line, the story.
+
+use tokio::sync::Mutex;
+
+mod cli;
+mod story;
+mod tidy;
+mod tour;
+
+/// Held by tests that load the machine, so that one does not spoil the other's measurements.
+static MACHINE: Mutex<()> = Mutex::const_new(());
