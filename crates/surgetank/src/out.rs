@@ -47,3 +47,8 @@ pub(crate) fn width() -> usize {
     let measured = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     columns.or_else(measured).unwrap_or(100)
 }
+
+/// The present time as a report shows it.
+pub(crate) fn time_for_people() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %Z").to_string()
+}

@@ -30,7 +30,7 @@ use proxy::{Mode, Proxy};
 use recording::Recorder;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
-pub(crate) use database::{Database, find_postgres};
+pub(crate) use database::Database;
 
 use crate::tally::{Tally, TallySink};
 

@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 fn tell(tale: &Tale, path: &std::path::Path, json: bool) -> anyhow::Result<Exit> {
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %Z").to_string();
+    let now = out::time_for_people();
     let story = tale.report(now);
     std::fs::write(path, report::html::story(&story))
         .with_context(|| path.display().to_string())?;

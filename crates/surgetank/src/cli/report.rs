@@ -20,7 +20,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (path, recording) = super::record::open(args.recording.as_deref())?;
     let diagnosis = diagnose::diagnose(&recording);
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M %Z").to_string();
+    let now = out::time_for_people();
     let page = report::html::diagnosis(&diagnosis, &path.display().to_string(), &now);
     std::fs::write(&args.output, page).with_context(|| args.output.display().to_string())?;
     out::talk(&format!("wrote {}", args.output.display()));

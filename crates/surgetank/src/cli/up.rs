@@ -79,7 +79,8 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
     platform::Procfile::read(&app_dir)?;
     let progress = Progress::new();
-    let database = start_database(&args, &progress).await?;
+    let database =
+        Database::find_and_start(&args.postgres, args.max_connections, &progress).await?;
     if let Some(command) = &args.setup {
         progress.now(command);
         set_up(command, &app_dir, &args.env, &database).await?;
@@ -122,16 +123,6 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     staging.stop().await?;
     database.stop().await;
     Ok(())
-}
-
-async fn start_database(args: &Args, progress: &Progress) -> anyhow::Result<Database> {
-    let binaries = staging::find_postgres(&args.postgres, progress).await?;
-    progress.now(&format!("starting PostgreSQL {}", binaries.version()));
-    let parent = std::env::temp_dir();
-    for swept in platform::postgres::sweep_leftovers(&parent) {
-        progress.line(&format!("cleaned up after an earlier run: {swept}"));
-    }
-    Database::start(&binaries, parent, args.max_connections).await
 }
 
 async fn set_up(

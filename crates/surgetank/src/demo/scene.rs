@@ -27,6 +27,14 @@ pub(crate) struct Scene<'a> {
     pub(crate) compare: Option<Duration>,
 }
 
+impl<'a> Scene<'a> {
+    /// An even rate with nothing changed, and one restart of web.1 after a third of the time.
+    pub(crate) fn with_one_restart(name: String, model: &'a Model, ramp: Ramp, seed: u64) -> Self {
+        let restarts = vec![Restart::web(1, ramp.span() / 3)];
+        Self { name, mode: Mode::Observe, model, ramp, seed, restarts, compare: None }
+    }
+}
+
 /// A dyno is restarted.
 #[derive(Clone, Debug)]
 pub(crate) struct Restart {

@@ -49,14 +49,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts PostgreSQL, fills the shop, and measures what it can serve on this machine.
     pub(crate) async fn set_up(options: &Options, progress: &Progress) -> anyhow::Result<Self> {
-        progress.now("looking for PostgreSQL");
-        let binaries = staging::find_postgres(&options.postgres, progress).await?;
-        progress.now(&format!("starting PostgreSQL {}", binaries.version()));
-        let parent = std::env::temp_dir();
-        for swept in platform::postgres::sweep_leftovers(&parent) {
-            progress.line(&format!("cleaned up after an earlier run: {swept}"));
-        }
-        let database = Database::start(&binaries, parent, MAX_CONNECTIONS).await?;
+        let database =
+            Database::find_and_start(&options.postgres, MAX_CONNECTIONS, progress).await?;
         progress.now("filling the shop: 20,000 customers, half a million orders");
         set_up_shop(&database).await.context("setting up the shop")?;
         let app_dir = tempfile::Builder::new()

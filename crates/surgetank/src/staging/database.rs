@@ -62,10 +62,7 @@ impl AppUrl {
 }
 
 /// Finds PostgreSQL's server programs, or obtains them if the user agrees.
-pub(crate) async fn find_postgres(
-    args: &PostgresArgs,
-    progress: &Progress,
-) -> anyhow::Result<Binaries> {
+async fn find_postgres(args: &PostgresArgs, progress: &Progress) -> anyhow::Result<Binaries> {
     let search = Search::this_machine(args.pg_bin.clone());
     let missing = match Binaries::discover(&search) {
         Ok(binaries) => return Ok(binaries),
@@ -89,8 +86,25 @@ pub(crate) async fn find_postgres(
 }
 
 impl Database {
+    /// Finds PostgreSQL, sweeps what a killed run left behind, and starts a private one with the
+    /// app's role and database; tells each step.
+    pub(crate) async fn find_and_start(
+        args: &PostgresArgs,
+        max_connections: u32,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        progress.now("looking for PostgreSQL");
+        let binaries = find_postgres(args, progress).await?;
+        progress.now(&format!("starting PostgreSQL {}", binaries.version()));
+        let parent = std::env::temp_dir();
+        for swept in platform::postgres::sweep_leftovers(&parent) {
+            progress.line(&format!("cleaned up after an earlier run: {swept}"));
+        }
+        Self::start(&binaries, parent, max_connections).await
+    }
+
     /// Starts a private PostgreSQL and makes the app's role and database in it.
-    pub(crate) async fn start(
+    async fn start(
         binaries: &Binaries,
         parent: PathBuf,
         max_connections: u32,

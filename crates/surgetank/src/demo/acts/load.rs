@@ -3,10 +3,9 @@
 
 use anyhow::Context;
 use load::{Curve, Point, Ramp};
-use proxy::Mode;
 use recording::Recording;
 
-use super::super::scene::{Restart, Scene};
+use super::super::scene::Scene;
 use super::super::tale::CONFIDENCE;
 use super::super::{Shown, Stage, Tale};
 use super::staging;
@@ -24,15 +23,9 @@ pub(crate) async fn play(stage: &Stage, tale: &mut Tale) -> anyhow::Result<Shown
     let mut points = vec![low_point(tale)?];
     for share in SHARES {
         let rate = tale.rate * share;
-        let scene = Scene {
-            name: format!("load-{:.0}-percent", share * 100.0),
-            mode: Mode::Observe,
-            model: &model,
-            ramp: Ramp::constant(rate, span),
-            seed: tale.seed,
-            restarts: vec![Restart::web(1, span / 3)],
-            compare: None,
-        };
+        let name = format!("load-{:.0}-percent", share * 100.0);
+        let ramp = Ramp::constant(rate, span);
+        let scene = Scene::with_one_restart(name, &model, ramp, tale.seed);
         let take = stage.play(&scene).await?;
         tale.note(&take);
         if share >= 1.0 {

@@ -1,9 +1,8 @@
 //! Act 3. In staging nothing fails: the fault appears only under load.
 
 use load::Ramp;
-use proxy::Mode;
 
-use super::super::scene::{Restart, Scene};
+use super::super::scene::Scene;
 use super::super::{Shown, Stage, Tale};
 
 /// Staging's rate, as a share of the incident's.
@@ -12,15 +11,8 @@ pub(super) const LOW: f64 = 0.1;
 pub(crate) async fn play(stage: &Stage, tale: &mut Tale) -> anyhow::Result<Shown> {
     let span = stage.timing().low;
     let rate = tale.rate * LOW;
-    let scene = Scene {
-        name: "low-rate".to_owned(),
-        mode: Mode::Observe,
-        model: stage.customers(),
-        ramp: Ramp::constant(rate, span),
-        seed: tale.seed,
-        restarts: vec![Restart::web(1, span / 3)],
-        compare: None,
-    };
+    let ramp = Ramp::constant(rate, span);
+    let scene = Scene::with_one_restart("low-rate".to_owned(), stage.customers(), ramp, tale.seed);
     let take = stage.play(&scene).await?;
     tale.note(&take);
     let (requests, failed) = (take.load.offered, take.failed());
