@@ -45,6 +45,16 @@ impl Answer {
         Self::new(SqlState::PROTOCOL_VIOLATION, format!("surgetank: {error}"))
     }
 
+    pub(crate) fn no_database(name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let mut answer = Self::new(
+            SqlState(*b"3D000"),
+            format!("surgetank: no database \"{name}\" is configured"),
+        );
+        "name it in the configuration, or add an entry \"*\"".clone_into(&mut answer.hint);
+        answer
+    }
+
     pub(crate) fn server_gone() -> Self {
         Self::new(
             SqlState::CONNECTION_FAILURE,

@@ -32,6 +32,12 @@ pub(crate) struct CancelKey {
     secret: Box<[u8]>,
 }
 
+impl CancelKey {
+    pub(crate) fn new(pid: i32, secret: &[u8]) -> Self {
+        Self { pid: BackendPid(pid), secret: secret.into() }
+    }
+}
+
 impl std::fmt::Debug for CancelKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CancelKey").field("pid", &self.pid).finish_non_exhaustive()
@@ -193,14 +199,9 @@ impl Kinds for Box<Backend> {
 pub(crate) async fn cancel(endpoint: &Endpoint, key: &CancelKey) {
     let mut packet = Vec::new();
     wire::startup::put_cancel(&mut packet, key.pid.0, &key.secret);
-    deliver(endpoint, &packet).await;
-}
-
-/// Sends a cancel request as it is.
-pub(crate) async fn deliver(endpoint: &Endpoint, packet: &[u8]) {
     let delivery = async {
         let mut stream = ServerStream::connect(endpoint).await?;
-        stream.write_all(packet).await?;
+        stream.write_all(&packet).await?;
         let mut scratch = [0; 16];
         while stream.read(&mut scratch).await? > 0 {}
         std::io::Result::Ok(())

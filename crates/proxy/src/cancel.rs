@@ -1,8 +1,10 @@
-//! Cancel requests in `regulate` mode.
+//! Cancel requests.
 //!
-//! A session's key is made up by the proxy. A cancel request reaches exactly the backend that the
-//! session holds at that moment: whoever delivers one keeps the session from giving its server
-//! connection away until it is delivered, so that it can never hit the next session's request.
+//! In `observe` mode a client has its server connection's own key; it is remembered only to know
+//! which server it belongs to. In `regulate` mode a session's key is made up by the proxy. A cancel
+//! request reaches exactly the backend that the session holds at that moment: whoever delivers one
+//! keeps the session from giving its server connection away until it is delivered, so that it can
+//! never hit the next session's request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use wire::backend::BackendKey;
 
-use crate::Endpoint;
+use crate::Upstream;
 use crate::backend::{self, CancelKey};
 
 /// What a session does, as far as a cancel request is concerned.
@@ -36,6 +38,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Target {
     state: Mutex<State>,
+    upstream: Upstream,
     /// A cancel request was delivered.
     delivered: Notify,
     /// A waiting session was cancelled.
@@ -43,8 +46,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn new() -> Self {
+    fn new(upstream: &Upstream) -> Self {
         Self {
+            upstream: upstream.clone(),
             state: Mutex::new(State { holds: Holds::Nothing, under_way: 0 }),
             delivered: Notify::new(),
             called_off: Notify::new(),
@@ -83,7 +87,7 @@ impl Target {
         self.called_off.notified().await;
     }
 
-    async fn hit(&self, endpoint: &Endpoint) {
+    async fn hit(&self) {
         let key = {
             let mut state = self.state.lock();
             match &state.holds {
@@ -100,7 +104,7 @@ impl Target {
             }
         };
         let _under_way = UnderWay(self);
-        backend::cancel(endpoint, &key).await;
+        backend::cancel(self.upstream.endpoint(), &key).await;
     }
 }
 
@@ -121,12 +125,17 @@ type Known = ([u8; 4], Arc<Target>);
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     sessions: Mutex<HashMap<i32, Known>>,
+    /// `observe` mode: whose keys the servers' own are.
+    passed: Mutex<HashMap<Passed, Upstream>>,
 }
+
+/// A server's own key: process id and secret.
+type Passed = (i32, Box<[u8]>);
 
 impl Registry {
     /// Makes up a key for a new session.
-    pub(crate) fn enter(self: &Arc<Self>) -> Entry {
-        let target = Arc::new(Target::new());
+    pub(crate) fn enter(self: &Arc<Self>, upstream: &Upstream) -> Entry {
+        let target = Arc::new(Target::new(upstream));
         let secret: [u8; 4] = rand::random();
         let mut sessions = self.sessions.lock();
         let pid = loop {
@@ -141,15 +150,39 @@ impl Registry {
         Entry { registry: Arc::clone(self), pid, secret, target }
     }
 
+    /// Remembers which server gave a client this key, until the guard is dropped.
+    pub(crate) fn pass(self: &Arc<Self>, key: &BackendKey<'_>, upstream: &Upstream) -> PassedOn {
+        let key: Passed = (key.pid, key.key.into());
+        self.passed.lock().insert(key.clone(), upstream.clone());
+        PassedOn { registry: Arc::clone(self), key }
+    }
+
     /// Delivers a cancel request, if its key fits a session; never says whether it did.
-    pub(crate) async fn cancel(&self, pid: i32, key: &[u8], endpoint: &Endpoint) {
+    pub(crate) async fn cancel(&self, pid: i32, key: &[u8]) {
         let target = {
             let sessions = self.sessions.lock();
             sessions.get(&pid).filter(|(secret, _)| secret == key).map(|(_, t)| Arc::clone(t))
         };
         if let Some(target) = target {
-            target.hit(endpoint).await;
+            return target.hit().await;
         }
+        let passed = self.passed.lock().get(&(pid, Box::from(key))).cloned();
+        if let Some(upstream) = passed {
+            backend::cancel(upstream.endpoint(), &CancelKey::new(pid, key)).await;
+        }
+    }
+}
+
+/// A server's key that a client has.
+#[derive(Debug)]
+pub(crate) struct PassedOn {
+    registry: Arc<Registry>,
+    key: Passed,
+}
+
+impl Drop for PassedOn {
+    fn drop(&mut self) {
+        self.registry.passed.lock().remove(&self.key);
     }
 }
 

@@ -16,6 +16,9 @@ pub enum Error {
          use sslmode=prefer, or reach the server over loopback, a private network or a tunnel"
     )]
     Tls(String),
+    /// The databases make no sense.
+    #[error("databases: {0}")]
+    Databases(String),
     /// An address that others can reach, with no password to keep them out.
     #[error(
         "will not listen on {0}: the database URL has no password, so anybody who reaches this \

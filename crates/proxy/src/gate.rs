@@ -93,9 +93,8 @@ impl Gate {
         Waiting { gate: Some(Arc::clone(self)), dyno, ticket, granted }
     }
 
-    /// Ten times a second: records the pool's state, lets the ceiling rise, buries the dead.
-    pub(crate) fn tick(&self) {
-        let at = self.journal.now();
+    /// Ten times a second: lets the ceiling rise, buries the dead; gives the pool's state.
+    pub(crate) fn tick(&self, at: Micros) -> PoolSampled {
         let mut state = self.lock();
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
         let granted = state.admission.tick(at);
@@ -110,7 +109,7 @@ impl Gate {
         drop(state);
         // Closing tells the journal; not under the lock.
         drop(dead);
-        self.journal.record(Event::PoolSampled(sample));
+        sample
     }
 
     /// Closes all idle connections, at shutdown.

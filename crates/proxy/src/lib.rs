@@ -27,6 +27,7 @@ mod cancel;
 mod client;
 mod config;
 mod conversation;
+mod databases;
 mod error;
 mod gate;
 mod journal;
@@ -42,7 +43,7 @@ mod stream;
 mod upstream;
 mod worker;
 
-pub use config::{Config, Mode};
+pub use config::{Config, Database, Mode};
 pub use error::Error;
 pub use proxy::Proxy;
 pub use upstream::{Endpoint, Upstream};

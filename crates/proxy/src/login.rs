@@ -148,9 +148,18 @@ fn options_for_server(options: &[u8]) -> Vec<u8> {
     startup::join_options(&kept)
 }
 
-/// The startup packet as the server gets it: as it came, but for our own parameters.
-pub(crate) fn packet_for_server(packet: Vec<u8>, session: &Session<'_>) -> Vec<u8> {
-    let parameters = parameters_for_server(session);
+/// The startup packet as the server gets it: as it came, but for our own parameters, and with the
+/// database's name on the server if that is another.
+pub(crate) fn packet_for_server(
+    packet: Vec<u8>,
+    session: &Session<'_>,
+    database: Option<&str>,
+) -> Vec<u8> {
+    let mut parameters = parameters_for_server(session);
+    if let Some(database) = database {
+        parameters.retain(|(name, _)| name != b"database");
+        parameters.push((b"database".to_vec(), database.as_bytes().to_vec()));
+    }
     let pairs = || parameters.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
     if pairs().eq(session.parameters()) {
         return packet;
@@ -204,10 +213,15 @@ mod tests {
             ("surgetank.dyno", "web.1"),
             ("options", "-c surgetank.dyno=web.1 -c geqo=off"),
         ]);
-        let seen = packet_for_server(sent.clone(), &session(&sent));
+        let seen = packet_for_server(sent.clone(), &session(&sent), None);
         assert_eq!(seen, packet(&[("user", "ann"), ("options", "-c geqo=off")]));
 
         let plain = packet(&[("user", "ann"), ("options", "  -c geqo=off")]);
-        assert_eq!(packet_for_server(plain.clone(), &session(&plain)), plain, "byte for byte");
+        let seen = packet_for_server(plain.clone(), &session(&plain), None);
+        assert_eq!(seen, plain, "byte for byte");
+
+        let seen = packet_for_server(plain.clone(), &session(&plain), Some("shop"));
+        let renamed = [("user", "ann"), ("options", "  -c geqo=off"), ("database", "shop")];
+        assert_eq!(seen, packet(&renamed));
     }
 }

@@ -15,16 +15,18 @@ use wire::frame::{HEADER, body};
 use wire::frontend::{self, BindHead, Execute, Parse, Target};
 use wire::startup::{self, Startup};
 
-use crate::Config;
+use crate::Database;
 use crate::answer::Answer;
 use crate::backend::Slot;
 use crate::buffer::{BUFFER, Inbox, Outbox};
+use crate::cancel::{self, PassedOn};
 use crate::client::Client;
 use crate::conversation::{Conversation, Expect, Shown, Times};
 use crate::journal::Journal;
 use crate::login;
 use crate::pump::{End, Judge, Lanes, pump};
 use crate::stream::ServerStream;
+use crate::worker::Shared;
 
 /// How much of a message is looked at; longer statements are told apart by their beginning.
 const HEAD: usize = BUFFER / 2;
@@ -42,11 +44,12 @@ pub(crate) async fn serve(
     packet: Vec<u8>,
     conversation: Conversation,
     arrived: Micros,
-    (config, journal): (&Config, &Arc<Journal>),
+    (shared, database): (&Shared, &Database),
     kill: &CancellationToken,
 ) {
-    let mut watch = Watch::new(conversation, journal);
-    let mut server = match connect(config).await {
+    let journal = &shared.journal;
+    let mut watch = Watch::new(conversation, shared, database);
+    let mut server = match connect(shared, database).await {
         Ok(server) => server,
         Err(answer) => {
             watch.conversation.connect(Times::at(arrived));
@@ -58,7 +61,9 @@ pub(crate) async fn serve(
     watch.conversation.connect(Times { arrived, assigned, sent: assigned });
     watch.conversation.bytes_in(packet.len());
     let packet = match startup::read(&packet) {
-        Ok(Startup::Session(session)) => login::packet_for_server(packet.clone(), &session),
+        Ok(Startup::Session(session)) => {
+            login::packet_for_server(packet.clone(), &session, database.server_name.as_deref())
+        }
         _ => packet,
     };
     let (mut from_server, mut to_server) = (Inbox::new(), Outbox::default());
@@ -100,9 +105,9 @@ pub(crate) async fn serve(
     drop(watch);
 }
 
-async fn connect(config: &Config) -> Result<ServerStream, Answer> {
-    let endpoint = config.upstream.endpoint();
-    let limit = config.connect_timeout;
+async fn connect(shared: &Shared, database: &Database) -> Result<ServerStream, Answer> {
+    let endpoint = database.upstream.endpoint();
+    let limit = shared.config.connect_timeout;
     let why = match timeout(limit, ServerStream::connect(endpoint)).await {
         Ok(Ok(server)) => return Ok(server),
         Ok(Err(error)) => error.to_string(),
@@ -170,13 +175,25 @@ struct Watch<'a> {
     statements: Names,
     portals: Names,
     journal: &'a Arc<Journal>,
+    cancels: &'a Arc<cancel::Registry>,
+    database: &'a Database,
     slot: Option<Slot>,
+    /// As long as the client may cancel.
+    key: Option<PassedOn>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(conversation: Conversation, journal: &'a Arc<Journal>) -> Self {
-        let (statements, portals) = (Names::default(), Names::default());
-        Self { conversation, statements, portals, journal, slot: None }
+    fn new(conversation: Conversation, shared: &'a Shared, database: &'a Database) -> Self {
+        Self {
+            conversation,
+            statements: Names::default(),
+            portals: Names::default(),
+            journal: &shared.journal,
+            cancels: &shared.cancels,
+            database,
+            slot: None,
+            key: None,
+        }
     }
 
     /// Records what was never answered.
@@ -250,6 +267,7 @@ impl<'a> Watch<'a> {
         {
             let pid = BackendPid(key.pid);
             self.conversation.set_backend(pid);
+            self.key = Some(self.cancels.pass(&key, &self.database.upstream));
             self.slot = Some(Slot::open(self.journal, pid, self.conversation.session()));
         }
         // What was not expected passes all the same; only its record may be amiss.

@@ -16,10 +16,12 @@ pub(crate) trait Kinds {
 pub(crate) type Parameter = (Box<[u8]>, Box<[u8]>);
 
 /// The kind of a server connection: sessions may share one only if these are equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// The database.
+    /// The database, as the server calls it.
     pub(crate) database: Box<[u8]>,
+    /// Who we are to the server.
+    pub(crate) user: Box<[u8]>,
     /// All startup parameters but user, database, `application_name` and our own; sorted by name.
     pub(crate) parameters: Vec<Parameter>,
 }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     fn key(database: &str) -> Key {
-        Key { database: database.as_bytes().into(), parameters: Vec::new() }
+        Key { database: database.as_bytes().into(), user: Box::default(), parameters: Vec::new() }
     }
 
     #[test]

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trace::{Clock, DynoNames, Sink};
 
+use crate::databases::Databases;
 use crate::journal::Journal;
-use crate::regulate::House;
 use crate::worker::{Command, Shared, Worker};
-use crate::{Config, Error, Mode, listen};
+use crate::{Config, Error, cancel, listen};
 
 /// Commands that a worker may be behind with.
 const COMMANDS_MAX: usize = 256;
@@ -52,20 +52,19 @@ impl Proxy {
     /// before a client needs one.
     ///
     /// # Errors
-    /// [`Error::Worker`].
+    /// [`Error::Databases`], [`Error::Worker`].
     pub fn start(
         config: Config,
         names: Arc<DynoNames>,
         clock: Clock,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, Error> {
+        config.check()?;
         let journal = Arc::new(Journal::new(clock, sink, names));
-        let house = match config.mode {
-            Mode::Observe => None,
-            Mode::Regulate => Some(Arc::new(House::new(&config, &journal))),
-        };
+        let cancels = Arc::new(cancel::Registry::default());
+        let databases = Databases::new(&config, &journal, &cancels);
         let count = config.workers.get();
-        let shared = Arc::new(Shared { config, journal, house });
+        let shared = Arc::new(Shared { config, journal, databases, cancels });
         let kill = CancellationToken::new();
         let workers = (0..count)
             .map(|number| {
@@ -83,7 +82,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn listen(&self, addr: SocketAddr, dyno: Option<&str>) -> Result<SocketAddr, Error> {
-        if !addr.ip().is_loopback() && !self.shared.config.upstream.has_password() {
+        if !addr.ip().is_loopback() && !self.shared.databases.ask_for_passwords() {
             return Err(Error::NotLoopback(addr));
         }
         let (addr, listeners) = listen::bind(addr, self.workers.len())
@@ -152,9 +151,7 @@ fn start(worker: Worker) -> Result<Running, Error> {
             let shared = Arc::clone(&worker.shared);
             runtime.block_on(worker.run(receiver));
             // The idle connections are closed while a runtime is there to do it.
-            if let Some(house) = &shared.house {
-                house.gate.close_idle();
-            }
+            shared.databases.close_idle();
             drop(runtime);
             let _ = sender.send(());
         })

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -31,7 +32,7 @@ use crate::journal::Journal;
 use crate::pool::{Key, Take};
 use crate::pump::{End, Lanes, pump};
 use crate::statements;
-use crate::{Config, Upstream};
+use crate::{Config, Database, Upstream};
 
 mod enter;
 mod leased;
@@ -45,36 +46,44 @@ use talk::Talk;
 /// Kinds of server connection whose greeting is remembered.
 const GREETINGS_MAX: usize = 256;
 
-/// What all sessions of `regulate` mode share.
+/// What all sessions of one database share in `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct House {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) cancels: Arc<cancel::Registry>,
+    cancels: Arc<cancel::Registry>,
     statements: statements::Registry,
     /// The server's `ParameterStatus` messages by kind of connection.
     greetings: Mutex<HashMap<Arc<Key>, Arc<[u8]>>>,
     verifier: Option<Verifier>,
-    config: Config,
+    database: Database,
+    connect_timeout: Duration,
     journal: Arc<Journal>,
 }
 
 impl House {
-    pub(crate) fn new(config: &Config, journal: &Arc<Journal>) -> Self {
-        let gate = Gate::new(config.limit.get(), config.queue_timeout, Arc::clone(journal));
-        let password = config.upstream.password();
+    pub(crate) fn new(
+        config: &Config,
+        database: &Database,
+        journal: &Arc<Journal>,
+        cancels: &Arc<cancel::Registry>,
+    ) -> Self {
+        let limit = database.limit.unwrap_or(config.limit);
+        let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
+        let password = database.upstream.password();
         Self {
             gate: Arc::new(gate),
-            cancels: Arc::default(),
+            cancels: Arc::clone(cancels),
             statements: statements::Registry::default(),
             greetings: Mutex::default(),
             verifier: password.map(|secret| Verifier::of_password(secret.reveal().as_bytes())),
-            config: config.clone(),
+            database: database.clone(),
+            connect_timeout: config.connect_timeout,
             journal: Arc::clone(journal),
         }
     }
 
     fn upstream(&self) -> &Upstream {
-        &self.config.upstream
+        &self.database.upstream
     }
 
     fn greeting(&self, key: &Key) -> Option<Arc<[u8]>> {
@@ -137,8 +146,8 @@ pub(crate) async fn serve(
         to_server: Outbox::default(),
         may_speak: true,
         talk,
-        key: Arc::new(Key { database: Box::default(), parameters: Vec::new() }),
-        entry: house.cancels.enter(),
+        key: Arc::default(),
+        entry: house.cancels.enter(house.upstream()),
         kill: Box::pin(kill.clone().cancelled_owned()),
     };
     if let Some(session) = session.enter(packet, arrived).await {
@@ -295,7 +304,7 @@ impl Session {
         let (session, _) = self.talk.who();
         let opening = Opening {
             upstream: house.upstream(),
-            limit: house.config.connect_timeout,
+            limit: house.connect_timeout,
             key: &self.key,
             worker: self.worker,
             session,

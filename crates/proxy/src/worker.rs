@@ -15,13 +15,14 @@ use tokio_util::task::TaskTracker;
 use trace::{DynoId, Event, SessionId};
 use wire::startup::{self, Startup};
 
-use crate::Config;
-use crate::backend;
+use crate::answer::Answer;
+use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
+use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
-use crate::regulate::House;
+use crate::{Config, Mode};
 use crate::{observe, regulate};
 
 /// How often the pool is sampled.
@@ -38,8 +39,8 @@ const ENDING: Duration = Duration::from_secs(10);
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) journal: Arc<Journal>,
-    /// In `regulate` mode.
-    pub(crate) house: Option<Arc<House>>,
+    pub(crate) databases: Databases,
+    pub(crate) cancels: Arc<cancel::Registry>,
 }
 
 /// What a worker is told.
@@ -69,7 +70,7 @@ impl Worker {
         let mut accepting = JoinSet::new();
         let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
-        if worker.number == 0 {
+        if worker.number == 0 && worker.shared.config.mode == Mode::Regulate {
             accepting.spawn(sample(Arc::clone(&worker.shared)));
         }
         let mut grace = Duration::ZERO;
@@ -115,12 +116,11 @@ impl Worker {
 
 /// Ten times a second, in `regulate` mode.
 async fn sample(shared: Arc<Shared>) -> Option<()> {
-    let house = shared.house.as_ref()?;
     let mut ticks = interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        house.gate.tick();
+        shared.databases.tick(&shared.journal);
     }
 }
 
@@ -210,8 +210,14 @@ impl Worker {
         conversation: Conversation,
         arrived: trace::Micros,
     ) {
-        let Shared { config, journal, house } = &*self.shared;
-        match house {
+        let name = match startup::read(&packet) {
+            Ok(Startup::Session(session)) => session.database().to_vec(),
+            _ => Vec::new(),
+        };
+        let Some(entry) = self.shared.databases.find(&name) else {
+            return client.dismiss(&Answer::no_database(&name)).await;
+        };
+        match &entry.house {
             Some(house) => {
                 let place = (house, self.number);
                 let session =
@@ -219,7 +225,7 @@ impl Worker {
                 Box::pin(session).await;
             }
             None => {
-                let place = (config, journal);
+                let place = (&*self.shared, &entry.database);
                 let session =
                     observe::serve(client, packet, conversation, arrived, place, &self.kill);
                 Box::pin(session).await;
@@ -228,13 +234,8 @@ impl Worker {
     }
 
     async fn cancel(&self, packet: &[u8]) {
-        let endpoint = self.shared.config.upstream.endpoint();
-        match (&self.shared.house, startup::read(packet)) {
-            (Some(house), Ok(Startup::Cancel { pid, key })) => {
-                house.cancels.cancel(pid, key, endpoint).await;
-            }
-            (None, Ok(Startup::Cancel { .. })) => backend::deliver(endpoint, packet).await,
-            _ => {}
+        if let Ok(Startup::Cancel { pid, key }) = startup::read(packet) {
+            self.shared.cancels.cancel(pid, key).await;
         }
     }
 }

@@ -50,6 +50,16 @@ impl<'a> Session<'a> {
         self.parameters().filter(|(key, _)| *key == name).last().map(|(_, value)| value)
     }
 
+    /// Who comes.
+    pub fn user(&self) -> &'a [u8] {
+        self.parameter(b"user").unwrap_or_default()
+    }
+
+    /// The database that is asked for: "defaults to the user name" (manual §55.7).
+    pub fn database(&self) -> &'a [u8] {
+        self.parameter(b"database").filter(|name| !name.is_empty()).unwrap_or(self.user())
+    }
+
     /// The protocol options, which a server that does not know them must refuse by name
     /// (`NegotiateProtocolVersion`) without ending the session.
     pub fn protocol_options(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use tokio::io::AsyncWriteExt;
-use trace::{BackendPid, SqlState};
+use trace::SqlState;
 use wire::backend::{Authentication, BackendKey, Report, offers, parameter, tag};
 use wire::frontend;
 
@@ -58,7 +58,7 @@ impl Login<'_> {
     fn startup_packet(&self) -> Vec<u8> {
         let key = self.opening.key;
         let own: [(&[u8], &[u8]); 3] = [
-            (b"user", self.opening.upstream.user().as_bytes()),
+            (b"user", &key.user),
             (b"database", &key.database),
             (b"application_name", APPLICATION_NAME),
         ];
@@ -81,8 +81,7 @@ impl Login<'_> {
             }
             tag::BACKEND_KEY_DATA => {
                 let key = BackendKey::read(body).map_err(|error| self.malformed(&error))?;
-                let pid = BackendPid(key.pid);
-                self.cancel_key = Some(CancelKey { pid, secret: key.key.into() });
+                self.cancel_key = Some(CancelKey::new(key.pid, key.key));
             }
             tag::ERROR_RESPONSE => {
                 let report = Report::read(body);
@@ -109,7 +108,7 @@ impl Login<'_> {
             }
             Authentication::Md5Password(salt) => {
                 let password = self.password("an MD5 password")?;
-                let hash = md5_hash(upstream.user().as_bytes(), password, salt);
+                let hash = md5_hash(&self.opening.key.user, password, salt);
                 frontend::put_password(&mut reply, hash.as_bytes());
             }
             Authentication::Sasl(mechanisms) if offers(mechanisms, wire::scram::MECHANISM) => {

@@ -12,7 +12,7 @@ use wire::frontend::{SaslInitial, tag};
 use wire::scram::{self, Refused, Verifier};
 use wire::startup::{self, Startup};
 
-use super::{Failure, Session};
+use super::{Failure, House, Session};
 use crate::answer::Answer;
 use crate::login;
 use crate::pool::{Key, Parameter};
@@ -89,12 +89,12 @@ impl Session {
                 "surgetank: replication needs observe mode, not regulate",
             )));
         }
-        let user = wish.parameter(b"user").unwrap_or_default().to_vec();
+        let user = wish.user().to_vec();
         match timeout(login::LOGIN_TIME, self.authenticate(&user)).await {
             Ok(result) => result?,
             Err(_) => return Err(Stopped::Gone),
         }
-        self.key = Arc::new(key(&wish, &user));
+        self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
         let out = self.client.outbox.bytes();
         Authentication::Ok.put(out);
@@ -192,17 +192,23 @@ impl Session {
     }
 }
 
-/// The kind of server connection that a session needs.
-fn key(wish: &startup::Session<'_>, user: &[u8]) -> Key {
-    let own: [&[u8]; 4] = [b"user", b"database", b"application_name", b"replication"];
-    let mut parameters: Vec<Parameter> = login::parameters_for_server(wish)
-        .into_iter()
-        .filter(|(name, _)| !own.contains(&name.as_slice()) && !name.starts_with(b"_pq_."))
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
-    parameters.sort();
-    let database = wish.parameter(b"database").filter(|name| !name.is_empty()).unwrap_or(user);
-    Key { database: database.into(), parameters }
+impl House {
+    /// The kind of server connection that a session needs.
+    fn key(&self, wish: &startup::Session<'_>) -> Key {
+        let own: [&[u8]; 4] = [b"user", b"database", b"application_name", b"replication"];
+        let mut parameters: Vec<Parameter> = login::parameters_for_server(wish)
+            .into_iter()
+            .filter(|(name, _)| !own.contains(&name.as_slice()) && !name.starts_with(b"_pq_."))
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        parameters.sort();
+        let renamed = self.database.server_name.as_ref().map(|name| name.as_bytes());
+        Key {
+            database: renamed.unwrap_or(wish.database()).into(),
+            user: self.upstream().user().as_bytes().into(),
+            parameters,
+        }
+    }
 }
 
 /// PostgreSQL's words for "no".

@@ -9,17 +9,14 @@ use wire::backend::{self, Authentication, BackendKey};
 use crate::harness::{Fixture, MODES, SOON, code, limit, loopback, start};
 use crate::raw::Raw;
 
-/// Waits until PostgreSQL runs something that contains `text` for the fixture's database; gives the
-/// backend's pid.
-async fn running(fixture: &Fixture, watcher: &testkit::Session, text: &str) -> i32 {
+/// Waits until PostgreSQL runs something that contains `text` in a database; gives the backend's
+/// pid.
+pub(crate) async fn running(watcher: &testkit::Session, database: &str, text: &str) -> i32 {
     let query = "SELECT pid FROM pg_stat_activity \
                  WHERE datname = $1 AND state = 'active' AND query LIKE $2";
     let pattern = format!("%{text}%");
     loop {
-        let rows = watcher
-            .query(query, &[&fixture.database.name, &pattern])
-            .await
-            .expect("a watcher may look");
+        let rows = watcher.query(query, &[&database, &pattern]).await.expect("a watcher may look");
         if let Some(row) = rows.first() {
             return row.get(0);
         }
@@ -33,7 +30,7 @@ async fn a_backend_that_is_killed_mid_query() {
         let watcher = fixture.postgres.superuser().await;
         let (client, other) = (fixture.connect().await, fixture.connect().await);
         let kill = async {
-            let pid = running(&fixture, &watcher, "pg_sleep(60)").await;
+            let pid = running(&watcher, &fixture.database.name, "pg_sleep(60)").await;
             watcher.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
         };
         let (slept, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(60)"), kill);
@@ -78,7 +75,7 @@ async fn a_client_that_vanishes_mid_query_leaves_nothing_behind() {
             let mut raw = Raw::login(&fixture).await;
             raw.query(text).send().await;
             if text.contains("sleep") {
-                running(&fixture, &watcher, "pg_sleep(1.5)").await;
+                running(&watcher, &fixture.database.name, "pg_sleep(1.5)").await;
             } else {
                 raw.receive().await;
             }

@@ -2,6 +2,7 @@
 
 mod both;
 mod copy;
+mod databases;
 mod diff;
 mod faults;
 mod harness;

@@ -1,0 +1,90 @@
+//! The databases behind the proxy, by the names that clients use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use trace::{Event, PoolSampled};
+
+use crate::cancel;
+use crate::journal::Journal;
+use crate::regulate::House;
+use crate::{Config, Database, Mode};
+
+/// One database: what was configured, and in `regulate` mode what its sessions share.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) database: Database,
+    /// In `regulate` mode.
+    pub(crate) house: Option<Arc<House>>,
+}
+
+/// All databases.
+#[derive(Debug)]
+pub(crate) struct Databases {
+    named: HashMap<Box<[u8]>, Arc<Entry>>,
+    /// For every other name.
+    any: Option<Arc<Entry>>,
+}
+
+impl Databases {
+    pub(crate) fn new(
+        config: &Config,
+        journal: &Arc<Journal>,
+        cancels: &Arc<cancel::Registry>,
+    ) -> Self {
+        let mut databases = Self { named: HashMap::new(), any: None };
+        for database in &config.databases {
+            let house = match config.mode {
+                Mode::Observe => None,
+                Mode::Regulate => Some(Arc::new(House::new(config, database, journal, cancels))),
+            };
+            let entry = Arc::new(Entry { database: database.clone(), house });
+            match &database.name {
+                Some(name) => {
+                    databases.named.insert(name.as_bytes().into(), entry);
+                }
+                None => databases.any = Some(entry),
+            }
+        }
+        databases
+    }
+
+    /// The database that a client asks for by this name.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Entry>> {
+        self.named.get(name).or(self.any.as_ref())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.named.values().chain(&self.any)
+    }
+
+    fn houses(&self) -> impl Iterator<Item = &Arc<House>> {
+        self.entries().filter_map(|entry| entry.house.as_ref())
+    }
+
+    /// Whether clients of every database must show a password.
+    pub(crate) fn ask_for_passwords(&self) -> bool {
+        self.entries().all(|entry| entry.database.upstream.has_password())
+    }
+
+    /// Ten times a second, in `regulate` mode: tends the pools and records them as one.
+    pub(crate) fn tick(&self, journal: &Journal) {
+        let at = journal.now();
+        let mut all = PoolSampled { at, limit: 0, open: 0, leased: 0, waiting: 0 };
+        for house in self.houses() {
+            let one = house.gate.tick(at);
+            all.limit += one.limit;
+            all.open += one.open;
+            all.leased += one.leased;
+            all.waiting += one.waiting;
+        }
+        journal.record(Event::PoolSampled(all));
+    }
+
+    /// Closes all idle server connections, at shutdown.
+    pub(crate) fn close_idle(&self) {
+        for house in self.houses() {
+            house.gate.close_idle();
+        }
+    }
+}
