@@ -15,6 +15,7 @@ use wire::backend::BackendKey;
 
 use crate::Upstream;
 use crate::backend::{self, CancelKey};
+use crate::call::{Call, Turn};
 
 /// What a session does, as far as a cancel request is concerned.
 #[derive(Debug)]
@@ -41,8 +42,8 @@ pub(crate) struct Target {
     upstream: Upstream,
     /// A cancel request was delivered.
     delivered: Notify,
-    /// A waiting session was cancelled.
-    called_off: Notify,
+    /// Where the session is called while it waits.
+    pub(crate) call: Arc<Call>,
 }
 
 impl Target {
@@ -51,7 +52,7 @@ impl Target {
             upstream: upstream.clone(),
             state: Mutex::new(State { holds: Holds::Nothing, under_way: 0 }),
             delivered: Notify::new(),
-            called_off: Notify::new(),
+            call: Arc::default(),
         }
     }
 
@@ -82,18 +83,13 @@ impl Target {
         }
     }
 
-    /// Returns when a cancel request hits the session while it waits. Cancellation safe.
-    pub(crate) async fn called_off(&self) {
-        self.called_off.notified().await;
-    }
-
     async fn hit(&self) {
         let key = {
             let mut state = self.state.lock();
             match &state.holds {
                 Holds::Nothing => return,
                 Holds::Place => {
-                    self.called_off.notify_waiters();
+                    self.call.tell(Turn::CalledOff);
                     return;
                 }
                 Holds::Backend(key) => {

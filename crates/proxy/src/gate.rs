@@ -3,18 +3,18 @@
 //! The lock is held for a few hundred nanoseconds and never across an await. What is granted is a
 //! guard: dropping a [`Waiting`] or a [`Lease`] is always safe and gives back what it stands for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
 use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 
 use crate::admission::{Admission, Ticket, Verdict};
 use crate::answer::Answer;
 use crate::backend::Backend;
+use crate::call::{Call, Turn};
 use crate::journal::Journal;
+use crate::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
 
 /// All server connections of `regulate` mode.
@@ -30,17 +30,24 @@ pub(crate) struct Gate {
 struct State {
     admission: Admission,
     pool: Pool<Box<Backend>>,
-    wakers: HashMap<Ticket, oneshot::Sender<()>>,
+    waiters: NumberMap<Ticket, Waiter>,
     /// When PostgreSQL last refused to open a connection, and its words.
     refused: Option<(Micros, SqlState, String)>,
 }
 
+/// One that waits.
+#[derive(Debug)]
+struct Waiter {
+    call: Arc<Call>,
+    until: Micros,
+}
+
 impl State {
-    /// Wakes who was granted a lease. A waker may be missing or deaf for a moment only: its guard
+    /// Calls who was granted a lease. It may have been told something else already: then its guard
     /// gives the lease back when it is dropped.
     fn wake(&mut self, granted: Option<Ticket>) {
-        if let Some(waker) = granted.and_then(|ticket| self.wakers.remove(&ticket)) {
-            let _ = waker.send(());
+        if let Some(waiter) = granted.and_then(|ticket| self.waiters.remove(&ticket)) {
+            waiter.call.tell(Turn::Granted);
         }
     }
 
@@ -64,7 +71,7 @@ impl Gate {
         let state = State {
             admission: Admission::new(limit),
             pool: Pool::new(limit),
-            wakers: HashMap::new(),
+            waiters: NumberMap::default(),
             refused: None,
         };
         Self { state: Mutex::new(state), journal, patience }
@@ -74,12 +81,19 @@ impl Gate {
         self.state.lock()
     }
 
-    /// Asks for a lease.
-    pub(crate) fn request(self: &Arc<Self>, dyno: DynoId) -> Asked {
+    /// Asks for a lease, for a request that has arrived just now and is called there.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        dyno: DynoId,
+        arrived: Micros,
+        call: &Arc<Call>,
+    ) -> Asked {
         let mut state = self.lock();
         match state.admission.request(dyno) {
             Verdict::Granted(ticket) => Asked::Granted(self.lease(dyno, ticket)),
-            Verdict::Queued(ticket) => Asked::Queued(self.wait(&mut state, dyno, ticket)),
+            Verdict::Queued(ticket) => {
+                Asked::Queued(self.wait(&mut state, (dyno, ticket), arrived, call))
+            }
         }
     }
 
@@ -87,18 +101,30 @@ impl Gate {
         Lease { gate: Some(Arc::clone(self)), dyno, ticket, claim: Claim::Nothing }
     }
 
-    fn wait(self: &Arc<Self>, state: &mut State, dyno: DynoId, ticket: Ticket) -> Waiting {
-        let (waker, granted) = oneshot::channel();
-        state.wakers.insert(ticket, waker);
-        Waiting { gate: Some(Arc::clone(self)), dyno, ticket, granted }
+    fn wait(
+        self: &Arc<Self>,
+        state: &mut State,
+        (dyno, ticket): (DynoId, Ticket),
+        arrived: Micros,
+        call: &Arc<Call>,
+    ) -> Waiting {
+        let patience = u64::try_from(self.patience.as_micros()).unwrap_or(u64::MAX);
+        call.begin();
+        let until = Micros(arrived.0.saturating_add(patience));
+        state.waiters.insert(ticket, Waiter { call: Arc::clone(call), until });
+        Waiting { gate: Some(Arc::clone(self)), dyno, ticket, call: Arc::clone(call) }
     }
 
-    /// Ten times a second: lets the ceiling rise, buries the dead; gives the pool's state.
+    /// Ten times a second: lets the ceiling rise, buries the dead, tells those whose deadline has
+    /// passed; gives the pool's state.
     pub(crate) fn tick(&self, at: Micros) -> PoolSampled {
         let mut state = self.lock();
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
         let granted = state.admission.tick(at);
         state.wake(granted);
+        for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
+            waiter.call.tell(Turn::Late);
+        }
         let sample = PoolSampled {
             at,
             limit: state.admission.limit(),
@@ -165,17 +191,16 @@ pub(crate) struct Waiting {
     gate: Option<Arc<Gate>>,
     dyno: DynoId,
     ticket: Ticket,
-    granted: oneshot::Receiver<()>,
+    call: Arc<Call>,
 }
 
 impl Waiting {
-    /// Returns when the lease is granted. Cancellation safe.
-    pub(crate) async fn granted(&mut self) {
-        // The sender is dropped only together with the gate, which this guard keeps alive.
-        let _ = (&mut self.granted).await;
+    /// Returns when the wait is over, one way or another. Cancellation safe.
+    pub(crate) async fn turn(&self) -> Turn {
+        self.call.turn().await
     }
 
-    /// The lease, after [`Self::granted`] has returned.
+    /// The lease, after [`Turn::Granted`].
     pub(crate) fn into_lease(mut self) -> Option<Lease> {
         let gate = self.gate.take()?;
         Some(gate.lease(self.dyno, self.ticket))
@@ -186,7 +211,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(gate) = self.gate.take() else { return };
         let mut state = gate.lock();
-        state.wakers.remove(&self.ticket);
+        state.waiters.remove(&self.ticket);
         if !state.admission.withdraw(self.ticket) {
             state.release(self.dyno);
         }
@@ -239,14 +264,19 @@ impl Lease {
     }
 
     /// PostgreSQL had no room for the connection: back into the queue, in the old place.
-    pub(crate) fn refused(mut self, code: SqlState, words: String) -> Option<Waiting> {
+    pub(crate) fn refused(
+        mut self,
+        (code, words): (SqlState, String),
+        arrived: Micros,
+        call: &Arc<Call>,
+    ) -> Option<Waiting> {
         self.lost();
         let gate = self.gate.take()?;
         let now = gate.journal.now();
         let mut state = gate.lock();
         state.refused = Some((now, code, words));
         let open = state.pool.open();
-        let waiting = gate.wait(&mut state, self.dyno, self.ticket);
+        let waiting = gate.wait(&mut state, (self.dyno, self.ticket), arrived, call);
         let next = state.admission.refused(self.ticket, self.dyno, open, now);
         state.wake(next);
         drop(state);

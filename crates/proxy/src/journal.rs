@@ -1,15 +1,18 @@
 //! The proxy's hand on the recording: one clock, one sink, and what must be told only once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use trace::{
     Clock, DynoId, DynoNames, Event, Fingerprint, Micros, PinCause, Request, SessionId, Sink,
     StatementSeen,
 };
+
+use crate::numbers::NumberSet;
+use crate::readings::Readings;
 
 /// Statements that are told with their text; further ones are recorded by fingerprint alone, so
 /// that an app that makes up statements cannot make memory grow.
@@ -25,7 +28,8 @@ pub(crate) struct Journal {
     names: Arc<DynoNames>,
     /// The way back from id to name, for the hints of refusals.
     dynos: RwLock<HashMap<DynoId, Box<str>>>,
-    seen: RwLock<HashSet<u64>>,
+    seen: RwLock<NumberSet<u64>>,
+    readings: Mutex<Readings>,
     sessions: AtomicU32,
 }
 
@@ -51,6 +55,7 @@ impl Journal {
             names,
             dynos: RwLock::default(),
             seen: RwLock::default(),
+            readings: Mutex::default(),
             sessions: AtomicU32::new(1),
         }
     }
@@ -86,10 +91,22 @@ impl Journal {
 
     /// Reads a statement and tells its text if it is new.
     pub(crate) fn read(&self, text: &[u8]) -> Reading {
-        let text = String::from_utf8_lossy(text);
-        let statement = sql::read(&text);
+        let place = Readings::place(text);
+        if let Some(reading) = self.readings.lock().get(place, text) {
+            return reading;
+        }
+        let reading = match str::from_utf8(text) {
+            Ok(text) => self.read_text(text),
+            Err(_) => self.read_text(&String::from_utf8_lossy(text)),
+        };
+        self.readings.lock().keep(place, text, reading);
+        reading
+    }
+
+    fn read_text(&self, text: &str) -> Reading {
+        let statement = sql::read(text);
         if !self.seen.read().contains(&statement.fingerprint) {
-            self.tell(&text, statement.fingerprint);
+            self.tell(text, statement.fingerprint);
         }
         Reading {
             fingerprint: Fingerprint(statement.fingerprint),

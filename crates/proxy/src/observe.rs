@@ -76,7 +76,7 @@ pub(crate) async fn serve(
     };
     let end = tokio::select! {
         biased;
-        end = pump(lanes, &mut watch, journal) => end,
+        end = pump(lanes, &mut watch, journal, None) => end,
         () = kill.cancelled() => End::Dismissed(Answer::shutting_down()),
     };
     watch.give_up(match &end {

@@ -71,15 +71,22 @@ pub(crate) trait Judge {
     fn is_done(&self) -> bool;
 }
 
-/// Relays until the end. Cancellation safe: what was read is in the buffers.
-pub(crate) async fn pump(lanes: Lanes<'_>, judge: &mut impl Judge, journal: &Journal) -> End {
-    let mut pump = Pump { lanes, journal, server_deaf: false };
+/// Relays until the end. Cancellation safe: what was read is in the buffers. What is in hand at the
+/// beginning is judged as of `begun`, if it is given.
+pub(crate) async fn pump(
+    lanes: Lanes<'_>,
+    judge: &mut impl Judge,
+    journal: &Journal,
+    begun: Option<Micros>,
+) -> End {
+    let mut pump = Pump { lanes, journal, begun, server_deaf: false };
     poll_fn(|cx| pump.poll(cx, judge)).await
 }
 
 struct Pump<'a> {
     lanes: Lanes<'a>,
     journal: &'a Journal,
+    begun: Option<Micros>,
     /// The server takes nothing more; it may have said why, which is still to be read.
     server_deaf: bool,
 }
@@ -126,7 +133,7 @@ impl Pump<'_> {
             if read {
                 moved = true;
                 let to_client = (&mut **from_server, &mut client.outbox);
-                let now = self.journal.now();
+                let now = self.begun.take().unwrap_or_else(|| self.journal.now());
                 judge.hear_client(&mut client.inbox, to_server, to_client, now)?;
             }
         }

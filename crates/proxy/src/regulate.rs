@@ -11,24 +11,24 @@
 //! ```
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome, SqlState};
 use wire::scram::Verifier;
 
 use crate::answer::Answer;
 use crate::backend::{self, Backend, OpenError, Opening};
 use crate::buffer::Outbox;
+use crate::call::Turn;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
 use crate::gate::{Asked, Gate, Lease, Waiting};
 use crate::journal::Journal;
+use crate::kill::Kill;
 use crate::pool::{Key, Take};
 use crate::pump::{End, Lanes, pump};
 use crate::statements;
@@ -125,8 +125,7 @@ struct Session {
     talk: Talk,
     key: Arc<Key>,
     entry: cancel::Entry,
-    /// One future for the session's life: registered once, cheap to look at.
-    kill: Pin<Box<WaitForCancellationFutureOwned>>,
+    kill: Kill,
 }
 
 /// Carries one session from its startup packet to its end.
@@ -148,7 +147,7 @@ pub(crate) async fn serve(
         talk,
         key: Arc::default(),
         entry: house.cancels.enter(house.upstream()),
-        kill: Box::pin(kill.clone().cancelled_owned()),
+        kill: Kill::new(kill),
     };
     if let Some(session) = session.enter(packet, arrived).await {
         session.run().await;
@@ -195,7 +194,7 @@ impl Session {
     async fn serve_request(&mut self) -> Result<(), End> {
         let arrived = self.house.journal.now();
         self.talk.arrives(arrived);
-        match self.obtain().await {
+        match self.obtain(arrived).await {
             Ok((lease, backend)) => self.hold(lease, backend).await,
             Err(Failure::Over(end)) => {
                 let outcome = match &end {
@@ -240,38 +239,42 @@ impl Session {
         }
     }
 
-    /// Waits for a lease, then for a connection; all within the one deadline.
-    async fn obtain(&mut self) -> Result<(Lease, Box<Backend>), Failure> {
+    /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
+    /// session is assigned its backend.
+    async fn obtain(&mut self, arrived: Micros) -> Result<(Lease, Box<Backend>), Failure> {
         let (_, dyno) = self.talk.who();
-        let mut asked = self.house.gate.request(dyno);
-        let mut deadline = None;
+        let mut asked = self.house.gate.request(dyno, arrived, &self.entry.target.call);
+        let mut waited = false;
         loop {
             let lease = match asked {
                 Asked::Granted(lease) => lease,
                 Asked::Queued(waiting) => {
-                    let patience = self.house.gate.patience;
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
-                    self.wait(waiting, deadline).await?
+                    waited = true;
+                    self.wait(waiting).await?
                 }
             };
-            match self.connect(lease).await? {
-                Connected::Yes(lease, backend) => return Ok((lease, backend)),
+            match self.connect(lease, arrived).await? {
+                Connected::Yes(lease, backend, opened) => {
+                    let at = if waited || opened { self.house.journal.now() } else { arrived };
+                    self.talk.assigned(backend.cancel_key.pid, at);
+                    return Ok((lease, backend));
+                }
                 Connected::BackInLine(waiting) => asked = Asked::Queued(waiting),
             }
         }
     }
 
-    async fn wait(&mut self, mut waiting: Waiting, deadline: Instant) -> Result<Lease, Failure> {
+    async fn wait(&mut self, waiting: Waiting) -> Result<Lease, Failure> {
         let Self { client, entry, kill, .. } = self;
         entry.target.wait();
-        let late = sleep_until(deadline);
-        tokio::pin!(late);
         loop {
             tokio::select! {
                 biased;
-                () = waiting.granted() => break,
-                () = &mut late => return Err(Failure::Late),
-                () = entry.target.called_off() => return Err(Failure::CalledOff),
+                turn = waiting.turn() => match turn {
+                    Turn::Granted => break,
+                    Turn::Late => return Err(Failure::Late),
+                    Turn::CalledOff => return Err(Failure::CalledOff),
+                },
                 () = &mut *kill => {
                     return Err(Failure::Over(End::Dismissed(Answer::shutting_down())));
                 }
@@ -283,23 +286,23 @@ impl Session {
         waiting.into_lease().ok_or(Failure::Late)
     }
 
-    async fn connect(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
+    async fn connect(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
         loop {
             match lease.take(&self.key, self.worker) {
                 Take::Idle(backend) => match backend.adopt(self.worker) {
-                    Some(backend) => return Ok(Connected::Yes(lease, backend)),
+                    Some(backend) => return Ok(Connected::Yes(lease, backend, false)),
                     None => lease.lost(),
                 },
                 Take::Replace(victim) => {
                     victim.close().await;
-                    return self.open(lease).await;
+                    return self.open(lease, arrived).await;
                 }
-                Take::Open => return self.open(lease).await,
+                Take::Open => return self.open(lease, arrived).await,
             }
         }
     }
 
-    async fn open(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
+    async fn open(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
         let opening = Opening {
@@ -313,10 +316,12 @@ impl Session {
         match Box::pin(Backend::open(opening)).await {
             Ok(opened) => {
                 house.keep_greeting(&self.key, opened.greeting);
-                Ok(Connected::Yes(lease, opened.backend))
+                Ok(Connected::Yes(lease, opened.backend, true))
             }
             Err(OpenError::Refused(code, words)) if backend::may_pass(code) => {
-                lease.refused(code, words).map(Connected::BackInLine).ok_or(Failure::Late)
+                let call = &self.entry.target.call;
+                let waiting = lease.refused((code, words), arrived, call);
+                waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
                 lease.lost();
@@ -329,17 +334,17 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
         entry.target.attach(&backend.cancel_key);
-        talk.assigned(backend.cancel_key.pid);
         let lanes = Lanes {
             client,
             server: &mut backend.stream,
             from_server: &mut backend.inbox,
             to_server,
         };
+        let at = talk.assigned_at();
         let mut judge = Leased::new(talk, &mut backend.statements, &house.statements);
         let end = tokio::select! {
             biased;
-            end = pump(lanes, &mut judge, &house.journal) => end,
+            end = pump(lanes, &mut judge, &house.journal, Some(at)) => end,
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
         self.may_speak = backend.inbox.at_boundary();
@@ -375,8 +380,8 @@ impl Session {
 
 /// What opening a server connection led to.
 enum Connected {
-    /// Here it is.
-    Yes(Lease, Box<Backend>),
+    /// Here it is; whether it had to be opened.
+    Yes(Lease, Box<Backend>, bool),
     /// PostgreSQL had no room: the place in the queue is kept.
     BackInLine(Waiting),
 }

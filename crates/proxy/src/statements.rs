@@ -14,6 +14,7 @@ use trace::SessionId;
 use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
+use crate::numbers::NumberMap;
 
 /// What our names on the server begin with.
 pub(crate) const OUR_PREFIX: &str = "surgetank_";
@@ -136,7 +137,7 @@ pub(crate) enum OnServer {
 /// The statements that one server connection has.
 #[derive(Debug, Default)]
 pub(crate) struct ServerStatements {
-    used: HashMap<StatementId, u64>,
+    used: NumberMap<StatementId, u64>,
     clock: u64,
     /// The unnamed one.
     pub(crate) unnamed: OnServer,

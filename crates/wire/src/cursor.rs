@@ -55,7 +55,7 @@ impl<'a> Cursor<'a> {
 
     /// A string that ends with a zero byte, without that byte.
     pub fn text(&mut self) -> Option<&'a [u8]> {
-        let end = self.left.iter().position(|byte| *byte == 0)?;
+        let end = memchr::memchr(0, self.left)?;
         let text = self.bytes(end)?;
         self.u8()?;
         Some(text)

@@ -174,9 +174,8 @@ impl Session {
         if let Some(greeting) = self.house.greeting(&self.key) {
             return Ok(greeting);
         }
-        match self.obtain().await {
+        match self.obtain(arrived).await {
             Ok((lease, backend)) => {
-                self.talk.assigned(backend.cancel_key.pid);
                 self.entry.target.detach().await;
                 lease.give_back(backend);
             }

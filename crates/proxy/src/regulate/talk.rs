@@ -84,9 +84,14 @@ impl Talk {
     }
 
     /// The session has a server connection.
-    pub(super) fn assigned(&mut self, backend: BackendPid) {
-        self.assigned = self.journal.now();
+    pub(super) fn assigned(&mut self, backend: BackendPid, at: Micros) {
+        self.assigned = at;
         self.conversation.set_backend(backend);
+    }
+
+    /// Since when it has its present server connection.
+    pub(super) fn assigned_at(&self) -> Micros {
+        self.assigned
     }
 
     /// The times of a message that is judged now.
