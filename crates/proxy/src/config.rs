@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use crate::{Error, Upstream};
+use crate::{Access, Error, Upstream};
 
 /// What the proxy does with the sessions that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,8 @@ pub struct Config {
     pub mode: Mode,
     /// The databases behind it; no two of one name.
     pub databases: Vec<Database>,
+    /// Who may come in.
+    pub access: Access,
     /// Threads that carry sessions. One is enough for tens of thousands of requests a second.
     pub workers: NonZeroUsize,
     /// `regulate`: most server connections that may be open at once to a database. Must leave room
@@ -70,6 +72,7 @@ impl Config {
         Self {
             mode,
             databases: vec![Database::any(upstream)],
+            access: Access::default(),
             workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN),
             limit: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
             queue_timeout: Duration::from_secs(5),
@@ -80,8 +83,9 @@ impl Config {
     /// Whether it can be run.
     ///
     /// # Errors
-    /// [`Error::Databases`] if there is none, or two have the same name.
+    /// [`Error::Databases`] if there is none, or two have the same name; [`Error::Access`].
     pub fn check(&self) -> Result<(), Error> {
+        self.access.check()?;
         let mut labels: Vec<&str> = self.databases.iter().map(Database::label).collect();
         labels.sort_unstable();
         if labels.is_empty() {

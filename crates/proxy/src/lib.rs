@@ -19,6 +19,8 @@
 //!
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
+#[allow(dead_code, reason = "the types come first, sessions use them next")]
+mod access;
 mod admission;
 mod answer;
 mod backend;
@@ -44,10 +46,14 @@ mod readings;
 mod regulate;
 mod statements;
 mod stream;
+#[allow(dead_code, reason = "the types come first, sessions use them next")]
+mod tls;
 mod upstream;
 mod worker;
 
+pub use access::{Access, AuthQuery, ClientSsl, Method, Rules, Users};
 pub use config::{Config, Database, Mode};
 pub use error::Error;
 pub use proxy::Proxy;
+pub use tls::ClientTls;
 pub use upstream::{Endpoint, Upstream};

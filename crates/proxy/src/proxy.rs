@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trace::{Clock, DynoNames, Sink};
@@ -15,7 +15,7 @@ use trace::{Clock, DynoNames, Sink};
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::worker::{Command, Shared, Worker};
-use crate::{Config, Error, cancel, listen};
+use crate::{Access, Config, Error, cancel, listen};
 
 /// Commands that a worker may be behind with.
 const COMMANDS_MAX: usize = 256;
@@ -63,8 +63,9 @@ impl Proxy {
         let journal = Arc::new(Journal::new(clock, sink, names));
         let cancels = Arc::new(cancel::Registry::default());
         let databases = Databases::new(&config, &journal, &cancels);
+        let access = RwLock::new(Arc::new(config.access.clone()));
         let count = config.workers.get();
-        let shared = Arc::new(Shared { config, journal, databases, cancels });
+        let shared = Arc::new(Shared { access, config, journal, databases, cancels });
         let kill = CancellationToken::new();
         let workers = (0..count)
             .map(|number| {
@@ -105,6 +106,17 @@ impl Proxy {
             return Err(Error::NotListening(addr));
         }
         self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))
+    }
+
+    /// From now on others may come in, or by other means: the whole of [`Config::access`] is
+    /// exchanged, certificates too. Who is in stays in.
+    ///
+    /// # Errors
+    /// [`Error::Access`]; then nothing has changed.
+    pub fn set_access(&self, access: Access) -> Result<(), Error> {
+        access.check()?;
+        *self.shared.access.write() = Arc::new(access);
+        Ok(())
     }
 
     /// Accepts nothing more, gives the sessions `grace` to end by themselves, then ends them with a

@@ -17,7 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome, SqlState};
-use wire::scram::Verifier;
+use wire::scram::{Keys, Salting, Verifier};
 
 use crate::answer::Answer;
 use crate::backend::{self, Backend, OpenError, Opening};
@@ -75,7 +75,10 @@ impl House {
             cancels: Arc::clone(cancels),
             statements: statements::Registry::default(),
             greetings: Mutex::default(),
-            verifier: password.map(|secret| Verifier::of_password(secret.reveal().as_bytes())),
+            verifier: password.map(|secret| {
+                let salting = Salting::new(&rand::random::<[u8; 16]>());
+                Keys::derive(secret.reveal().as_bytes(), &salting).verifier(salting)
+            }),
             database: database.clone(),
             connect_timeout: config.connect_timeout,
             journal: Arc::clone(journal),

@@ -6,14 +6,19 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::Error;
 
 /// A password, which is never shown.
 #[derive(Clone)]
-pub(crate) struct Password(Box<str>);
+pub(crate) struct Password(Zeroizing<Box<str>>);
 
 impl Password {
+    pub(crate) fn new(secret: &str) -> Self {
+        Self(Zeroizing::new(secret.into()))
+    }
+
     /// The secret itself.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
@@ -103,7 +108,7 @@ impl Upstream {
             Error::Url("no user name: write postgres://USER@host/database".to_owned())
         })?;
         let database = parts.database.unwrap_or_else(|| user.clone());
-        let password = parts.password.map(|secret| Password(secret.into()));
+        let password = parts.password.map(|secret| Password::new(&secret));
         Ok(Self { endpoint, user, password, database })
     }
 

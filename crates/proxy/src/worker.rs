@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use crate::conversation::Conversation;
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
-use crate::{Config, Mode};
+use crate::{Access, Config, Mode};
 use crate::{observe, regulate};
 
 /// How often the pool is sampled.
@@ -38,6 +39,8 @@ const ENDING: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// Who may come in, for clients that come from now on.
+    pub(crate) access: RwLock<Arc<Access>>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) databases: Databases,
     pub(crate) cancels: Arc<cancel::Registry>,

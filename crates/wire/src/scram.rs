@@ -1,13 +1,15 @@
-//! The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), as a typestate: each step consumes the
-//! one before, so that a session cannot be let in by a message out of turn.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, with channel binding (RFC 5929).
 //!
 //! ```text
-//!   Verifier::challenge(client-first) ──▶ (Challenge, server-first)
-//!   Challenge::finish(client-final)   ──▶ server-final, or WrongPassword
+//!   password ─salting─▶ Keys (client key, server key) ─▶ Verifier (stored key, server key)
+//!              what logs in to a server ▲                  ▲ what lets a client in
+//!   server   Verifier::challenge(client-first) ─▶ Challenge::finish(client-final) ─▶ Accepted
+//!   client   client::Hello ─▶ prove(server-first) ─▶ Proven::check(server-final)
 //! ```
 //!
-//! Without TLS there is no channel binding: only the header `n,,` or `y,,` is accepted. The
-//! client's side is `postgres_protocol::authentication::sasl`.
+//! Each side is a typestate: a step consumes the one before, so that nobody is let in by a message
+//! out of turn. Who checks a proof learns the client key, and can log in to another server with it
+//! that keeps the same verifier: no password need be stored anywhere.
 
 use std::fmt;
 
@@ -15,66 +17,100 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-/// The one mechanism that is offered.
+pub mod client;
+mod server;
+
+pub use server::{Accepted, Challenge};
+
+/// The mechanism without channel binding.
 pub const MECHANISM: &[u8] = b"SCRAM-SHA-256";
 
-/// Why a client was not let in.
+/// The mechanism with channel binding.
+pub const MECHANISM_PLUS: &[u8] = b"SCRAM-SHA-256-PLUS";
+
+/// The one kind of channel binding that PostgreSQL knows.
+const BINDING_TYPE: &str = "tls-server-end-point";
+
+/// Iterations of new verifiers: PostgreSQL's default (`scram_iterations`).
+pub const ITERATIONS: u32 = 4096;
+
+/// More iterations than anybody asks for: a server must not keep its client busy for minutes.
+const ITERATIONS_MAX: u32 = 10_000_000;
+
+/// Why an exchange ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The message is not SCRAM, or not one this server can take.
+    /// The message is not SCRAM, or not one this side can take.
     #[error("malformed SCRAM message")]
     Malformed,
-    /// The client asks for channel binding, which needs TLS.
-    #[error("SCRAM channel binding needs TLS")]
+    /// The client's channel binding and ours do not go together: none where the mechanism asks for
+    /// one, one where there is no TLS, or that of another certificate.
+    #[error("SCRAM channel binding failed")]
     ChannelBinding,
     /// The proof does not fit the password.
     #[error("wrong password")]
     WrongPassword,
+    /// The server could not prove that it knows the password.
+    #[error("the server does not know the password itself")]
+    WrongServer,
 }
 
-/// What a server must know to check a password, without the password.
+/// A secret of 32 bytes: never shown, overwritten when dropped.
 #[derive(Clone)]
-pub struct Verifier {
-    salt: String,
+struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// `HMAC(self, message)`.
+    fn sign(&self, message: &[u8]) -> Self {
+        Self::new(sign(&*self.0, message))
+    }
+
+    /// `H(self)`.
+    fn digest(&self) -> Self {
+        Self::new(Sha256::digest(*self.0).into())
+    }
+
+    fn xor(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0.iter()).for_each(|(own, other)| *own ^= other);
+        self
+    }
+
+    fn encode(&self) -> String {
+        STANDARD.encode(*self.0)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        Some(Self::new(STANDARD.decode(text).ok()?.try_into().ok()?))
+    }
+
+    /// Compares in a time that does not tell where the difference is.
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0.iter()).fold(0, |all, (own, other)| all | (own ^ other)) == 0
+    }
+}
+
+/// How a password is made into keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salting {
+    salt: Vec<u8>,
     iterations: u32,
-    stored_key: [u8; 32],
-    server_key: [u8; 32],
 }
 
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Who knows the server key can play the server.
-        f.debug_struct("Verifier").field("iterations", &self.iterations).finish_non_exhaustive()
-    }
-}
-
-impl Verifier {
-    /// Derives the verifier of a password with a random salt, SASLprep and 4096 iterations, just as
-    /// PostgreSQL stores it. Costs milliseconds: once per password, not per session.
+impl Salting {
+    /// With PostgreSQL's number of iterations. PostgreSQL's salts have 16 bytes.
     #[must_use]
-    pub fn of_password(password: &[u8]) -> Self {
-        let stored = postgres_protocol::password::scram_sha_256(password);
-        Self::read(&stored).expect("postgres-protocol writes PostgreSQL's verifier format")
+    pub fn new(salt: &[u8]) -> Self {
+        Self { salt: salt.to_vec(), iterations: ITERATIONS }
     }
 
-    /// Reads PostgreSQL's form, `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`.
-    #[must_use]
-    pub fn read(stored: &str) -> Option<Self> {
-        let (parameters, keys) = stored.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
-        let (iterations, salt) = parameters.split_once(':')?;
-        let (stored_key, server_key) = keys.split_once(':')?;
-        let key = |text: &str| STANDARD.decode(text).ok()?.try_into().ok();
-        Some(Self {
-            salt: salt.to_owned(),
-            iterations: iterations.parse().ok()?,
-            stored_key: key(stored_key)?,
-            server_key: key(server_key)?,
-        })
-    }
-
-    /// Takes the client's first message and gives the server's. `nonce` must be random and
-    /// printable without a comma; 18 bytes in base64 will do.
+    /// Takes the client's first message and gives the server's, before anything is known about the
+    /// password. `nonce` must be random and printable without a comma; 18 bytes in base64 will do.
     ///
     /// # Errors
     /// [`Refused::Malformed`], [`Refused::ChannelBinding`].
@@ -82,96 +118,136 @@ impl Verifier {
         &self,
         client_first: &[u8],
         nonce: &str,
+        channel: &Channel<'_>,
     ) -> Result<(Challenge, Vec<u8>), Refused> {
-        let message = std::str::from_utf8(client_first).map_err(|_| Refused::Malformed)?;
-        let mut fields = message.splitn(3, ',');
-        let (Some(binding), Some(authzid), Some(bare)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            return Err(Refused::Malformed);
-        };
-        match binding {
-            "n" | "y" if authzid.is_empty() => {}
-            _ if binding.starts_with("p=") => return Err(Refused::ChannelBinding),
-            _ => return Err(Refused::Malformed),
-        }
-        // The user name ("n=") is the one of the startup packet; PostgreSQL ignores it here too.
-        let client_nonce = bare
-            .strip_prefix("n=")
-            .and_then(|rest| rest.split_once(",r="))
-            .map(|(_, rest)| rest.split(',').next().unwrap_or_default())
-            .filter(|nonce| !nonce.is_empty())
-            .ok_or(Refused::Malformed)?;
-        let nonce = format!("{client_nonce}{nonce}");
-        let server_first = format!("r={nonce},s={},i={}", self.salt, self.iterations);
-        let challenge = Challenge {
-            transcript: format!("{bare},{server_first}"),
-            binding: STANDARD.encode(format!("{binding},,")),
-            nonce,
-            stored_key: self.stored_key,
-            server_key: self.server_key,
-        };
-        Ok((challenge, server_first.into_bytes()))
+        Challenge::new(self, client_first, nonce, channel)
     }
 }
 
-/// The server has spoken and waits for the client's proof.
-#[must_use]
-pub struct Challenge {
-    transcript: String,
-    binding: String,
-    nonce: String,
-    stored_key: [u8; 32],
-    server_key: [u8; 32],
+/// What the server's side knows of the connection under the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel<'a> {
+    /// No TLS, or no binding was offered; the client chose [`MECHANISM`].
+    Unbound,
+    /// [`MECHANISM_PLUS`] was offered and the client chose [`MECHANISM`]: if it says that it knows
+    /// channel binding, somebody in the middle has hidden the offer.
+    Offered,
+    /// The client chose [`MECHANISM_PLUS`]; this is the hash of our certificate.
+    Bound(&'a [u8]),
 }
 
-impl fmt::Debug for Challenge {
+/// The keys of a password: who has them can log in without it.
+#[derive(Clone)]
+pub struct Keys {
+    client: Key,
+    server: Key,
+}
+
+impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Challenge").finish_non_exhaustive()
+        f.write_str("Keys")
     }
 }
 
-impl Challenge {
-    /// Checks the client's final message; gives the server's, which proves the server in turn.
+impl Keys {
+    /// Derives them, after SASLprep, as PostgreSQL does. Costs milliseconds: once per password, not
+    /// per session.
+    #[must_use]
+    pub fn derive(password: &[u8], salting: &Salting) -> Self {
+        // "If the password isn't valid UTF-8, or contains prohibited characters, use it as is."
+        let prepared = std::str::from_utf8(password)
+            .ok()
+            .and_then(|text| stringprep::saslprep(text).ok())
+            .map(|text| Zeroizing::new(text.as_bytes().to_vec()));
+        let password = prepared.as_deref().map_or(password, Vec::as_slice);
+        // Hi(): the XOR of a chain of HMACs.
+        let mut link = Key::new(sign(password, &[&salting.salt[..], &[0, 0, 0, 1]].concat()));
+        let mut salted = link.clone();
+        for _ in 1..salting.iterations {
+            link = Key::new(sign(password, &*link.0));
+            salted = salted.xor(&link);
+        }
+        Self { client: salted.sign(b"Client Key"), server: salted.sign(b"Server Key") }
+    }
+
+    /// What checks them.
+    #[must_use]
+    pub fn verifier(&self, salting: Salting) -> Verifier {
+        let stored_key = self.client.digest();
+        Verifier { salting, stored_key, server_key: self.server.clone() }
+    }
+}
+
+/// What a server must know to check a password, without the password.
+#[derive(Clone)]
+pub struct Verifier {
+    salting: Salting,
+    stored_key: Key,
+    server_key: Key,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Who knows the server key can play the server.
+        f.debug_struct("Verifier")
+            .field("iterations", &self.salting.iterations)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// Reads PostgreSQL's form, `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`.
+    #[must_use]
+    pub fn read(stored: &str) -> Option<Self> {
+        let (parameters, keys) = stored.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
+        let (iterations, salt) = parameters.split_once(':')?;
+        let (stored_key, server_key) = keys.split_once(':')?;
+        let iterations =
+            iterations.parse().ok().filter(|count| (1..=ITERATIONS_MAX).contains(count))?;
+        Some(Self {
+            salting: Salting { salt: STANDARD.decode(salt).ok()?, iterations },
+            stored_key: Key::decode(stored_key)?,
+            server_key: Key::decode(server_key)?,
+        })
+    }
+
+    /// The verifier of nobody's password: every proof fails as a wrong password's does. For users
+    /// that do not exist.
+    #[must_use]
+    pub fn of_nobody(salting: Salting) -> Self {
+        Self { salting, stored_key: Key::new([0; 32]), server_key: Key::new([0; 32]) }
+    }
+
+    /// How its password was made into keys.
+    #[must_use]
+    pub fn salting(&self) -> &Salting {
+        &self.salting
+    }
+
+    /// Whether this is the password. Costs milliseconds.
+    #[must_use]
+    pub fn is_of(&self, password: &[u8]) -> bool {
+        Keys::derive(password, &self.salting).client.digest().is_same(&self.stored_key)
+    }
+
+    /// As [`Salting::challenge`].
     ///
     /// # Errors
-    /// [`Refused::Malformed`], [`Refused::WrongPassword`].
-    pub fn finish(self, client_final: &[u8]) -> Result<Vec<u8>, Refused> {
-        let message = std::str::from_utf8(client_final).map_err(|_| Refused::Malformed)?;
-        let (without_proof, proof) = message.rsplit_once(",p=").ok_or(Refused::Malformed)?;
-        let expected = format!("c={},r={}", self.binding, self.nonce);
-        // Extensions may follow the nonce; none is known, so they only take part in the signature.
-        let extended = without_proof.strip_prefix(&expected).ok_or(Refused::Malformed)?;
-        if !extended.is_empty() && !extended.starts_with(',') {
-            return Err(Refused::Malformed);
-        }
-        let proof = STANDARD.decode(proof).map_err(|_| Refused::Malformed)?;
-        let proof: [u8; 32] = proof.try_into().map_err(|_| Refused::Malformed)?;
-
-        // ClientProof = ClientKey XOR HMAC(StoredKey, AuthMessage); StoredKey = H(ClientKey).
-        let auth_message = format!("{},{without_proof}", self.transcript);
-        let mut client_key = sign(&self.stored_key, auth_message.as_bytes());
-        for (byte, proof) in client_key.iter_mut().zip(proof) {
-            *byte ^= proof;
-        }
-        let stored_key: [u8; 32] = Sha256::digest(client_key).into();
-        if !same(&stored_key, &self.stored_key) {
-            return Err(Refused::WrongPassword);
-        }
-        let signature = sign(&self.server_key, auth_message.as_bytes());
-        Ok(format!("v={}", STANDARD.encode(signature)).into_bytes())
+    /// [`Refused::Malformed`], [`Refused::ChannelBinding`].
+    pub fn challenge(
+        &self,
+        client_first: &[u8],
+        nonce: &str,
+        channel: &Channel<'_>,
+    ) -> Result<(Challenge, Vec<u8>), Refused> {
+        self.salting.challenge(client_first, nonce, channel)
     }
 }
 
-fn sign(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+fn sign(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
-}
-
-/// Compares in a time that does not tell where the difference is.
-fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.iter().zip(right).fold(0, |difference, (l, r)| difference | (l ^ r)) == 0
 }
 
 #[cfg(test)]

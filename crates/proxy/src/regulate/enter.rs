@@ -9,7 +9,7 @@ use trace::{Fingerprint, Micros, Outcome, RequestKind, SqlState};
 use wire::backend::{self, Authentication};
 use wire::frame::body;
 use wire::frontend::{SaslInitial, tag};
-use wire::scram::{self, Refused, Verifier};
+use wire::scram::{self, Channel, Refused, Verifier};
 use wire::startup::{self, Startup};
 
 use super::{Failure, House, Session};
@@ -123,7 +123,9 @@ impl Session {
                     Authentication::SaslFinal(&last_word).put(self.client.outbox.bytes());
                 }
                 Ok(_) | Err(Refused::WrongPassword) => return Err(failed()),
-                Err(refused @ (Refused::Malformed | Refused::ChannelBinding)) => {
+                Err(
+                    refused @ (Refused::Malformed | Refused::ChannelBinding | Refused::WrongServer),
+                ) => {
                     let text = format!("surgetank: {refused}");
                     return Err(Stopped::refused(Answer::new(SqlState::PROTOCOL_VIOLATION, text)));
                 }
@@ -144,13 +146,13 @@ impl Session {
             return Ok(Err(Refused::Malformed));
         }
         let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
-        let (challenge, first) = match verifier.challenge(initial.data, &nonce) {
+        let (challenge, first) = match verifier.challenge(initial.data, &nonce, &Channel::Unbound) {
             Ok(challenge) => challenge,
             Err(refused) => return Ok(Err(refused)),
         };
         Authentication::SaslContinue(&first).put(self.client.outbox.bytes());
         let message = self.answer().await?;
-        Ok(challenge.finish(body(&message)))
+        Ok(challenge.finish(verifier, body(&message)).map(|accepted| accepted.last_word))
     }
 
     /// The client's next message of authentication.

@@ -1,0 +1,47 @@
+//! Encryption: rustls with aws-lc-rs, towards clients and towards the server independently.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::Error;
+
+mod certificate;
+mod client;
+
+pub use client::ClientTls;
+
+/// What both sides agree on by ALPN since PostgreSQL 17.
+const ALPN: &[u8] = b"postgresql";
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A certificate and those above it.
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| Error::certificate(path, &error))?;
+    if chain.is_empty() {
+        return Err(Error::certificate(path, &"there is no certificate in it"));
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| Error::certificate(path, &error))
+}
+
+/// The authorities in a file.
+fn read_roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        roots.add(certificate).map_err(|error| Error::certificate(path, &error))?;
+    }
+    Ok(Arc::new(roots))
+}
