@@ -27,14 +27,22 @@ impl Answer {
         self.put(out, b"FATAL");
     }
 
+    /// Appends it as something that is good to know.
+    pub(crate) fn put_notice(&self, out: &mut Vec<u8>) {
+        self.report(b"NOTICE").put_notice(out);
+    }
+
     fn put(&self, out: &mut Vec<u8>, severity: &[u8]) {
+        self.report(severity).put_error(out);
+    }
+
+    fn report<'a>(&'a self, severity: &'a [u8]) -> Report<'a> {
         Report {
             severity,
             code: self.code.as_str().as_bytes(),
             message: self.message.as_bytes(),
             hint: self.hint.as_bytes(),
         }
-        .put_error(out);
     }
 
     pub(crate) fn shutting_down() -> Self {

@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::buffer::Inbox;
 use crate::journal::Journal;
 use crate::pool::{Key, Kinds};
+use crate::settings::{Registry, Reported, Settings};
 use crate::statements::ServerStatements;
 use crate::stream::ServerStream;
 use crate::{Endpoint, Upstream};
@@ -49,12 +50,22 @@ impl std::fmt::Debug for CancelKey {
 pub(crate) struct Backend {
     pub(crate) stream: ServerStream,
     pub(crate) inbox: Inbox,
-    pub(crate) statements: ServerStatements,
+    pub(crate) state: ServerState,
     pub(crate) cancel_key: Arc<CancelKey>,
     key: Arc<Key>,
     worker: usize,
     /// Last, so that the socket is closed before its end is recorded.
     _slot: Slot,
+}
+
+/// What the backend has in its memory, for whichever session.
+#[derive(Debug)]
+pub(crate) struct ServerState {
+    pub(crate) statements: ServerStatements,
+    /// Its settings; `None` once they are not known any more.
+    pub(crate) settings: Option<Arc<Settings>>,
+    /// What it has said of them.
+    pub(crate) reported: Arc<Reported>,
 }
 
 /// A slot of the server: its end is recorded when it is dropped.
@@ -77,14 +88,6 @@ impl Drop for Slot {
         let at = self.journal.now();
         self.journal.record(Event::ServerClosed { at, backend: self.pid });
     }
-}
-
-/// What a login yields besides the connection.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) backend: Box<Backend>,
-    /// The server's `ParameterStatus` messages, but for `application_name`.
-    pub(crate) greeting: Vec<u8>,
 }
 
 /// Why a server connection could not be opened.
@@ -123,11 +126,12 @@ pub(crate) struct Opening<'a> {
     pub(crate) worker: usize,
     pub(crate) session: SessionId,
     pub(crate) journal: &'a Arc<Journal>,
+    pub(crate) settings: &'a Registry,
 }
 
 impl Backend {
     /// Connects and logs in.
-    pub(crate) async fn open(opening: Opening<'_>) -> Result<Opened, OpenError> {
+    pub(crate) async fn open(opening: Opening<'_>) -> Result<Box<Self>, OpenError> {
         let endpoint = opening.upstream.endpoint();
         match timeout(opening.limit, Login::run(&opening)).await {
             Ok(result) => result,
@@ -187,6 +191,10 @@ impl Backend {
 impl Kinds for Box<Backend> {
     fn fits(&self, key: &Key) -> bool {
         *self.key == *key
+    }
+
+    fn suits(&self, settings: &Arc<Settings>) -> bool {
+        self.state.settings.as_ref().is_some_and(|own| Arc::ptr_eq(own, settings))
     }
 
     fn worker(&self) -> usize {

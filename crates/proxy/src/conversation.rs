@@ -153,6 +153,17 @@ impl Conversation {
         self.uncertain
     }
 
+    /// Whether the answer that is due next is to a query of the proxy's own.
+    pub(crate) fn hears_aside(&self) -> bool {
+        self.expected.front() == Some(&Expect::Aside)
+    }
+
+    /// Whether the client has asked for statements to be prepared that are not yet.
+    pub(crate) fn is_preparing(&self) -> bool {
+        let ours = Expect::Ours(OurReply::ParseComplete);
+        self.expected.iter().any(|e| matches!(e, Expect::Parse(_, Shown::Client)) || *e == ours)
+    }
+
     /// The statement of the oldest request under way.
     pub(crate) fn statement(&self) -> Fingerprint {
         self.pending.front().map_or(Fingerprint::NONE, |request| request.statement)
@@ -217,6 +228,11 @@ impl Conversation {
         }
         self.batch = Batch::None;
         self.expected.push_back(Expect::Sync);
+    }
+
+    /// The proxy itself sends a simple query, between two requests.
+    pub(crate) fn aside(&mut self) {
+        self.expected.push_back(Expect::Aside);
     }
 
     /// `CopyDone` or `CopyFail`.

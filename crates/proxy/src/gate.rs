@@ -16,6 +16,7 @@ use crate::call::{Call, Turn};
 use crate::journal::Journal;
 use crate::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
+use crate::settings::Settings;
 
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
@@ -239,10 +240,15 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Takes a connection out of the pool, or says how to get one.
-    pub(crate) fn take(&mut self, key: &Key, worker: usize) -> Take<Box<Backend>> {
+    pub(crate) fn take(
+        &mut self,
+        key: &Key,
+        settings: &Arc<Settings>,
+        worker: usize,
+    ) -> Take<Box<Backend>> {
         self.claim = Claim::Connection;
         match &self.gate {
-            Some(gate) => gate.lock().pool.take(key, worker),
+            Some(gate) => gate.lock().pool.take(key, settings, worker),
             None => Take::Open,
         }
     }

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use trace::{
-    Clock, DynoId, DynoNames, Event, Fingerprint, Micros, PinCause, Request, SessionId, Sink,
-    StatementSeen,
+    Clock, DynoId, DynoNames, Event, Fingerprint, Micros, Request, SessionId, Sink, StatementSeen,
 };
 
 use crate::numbers::NumberSet;
@@ -44,7 +43,7 @@ impl fmt::Debug for Journal {
 pub(crate) struct Reading {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) kind: sql::Kind,
-    pub(crate) effect: Option<PinCause>,
+    pub(crate) effects: sql::Effects,
 }
 
 impl Journal {
@@ -111,7 +110,7 @@ impl Journal {
         Reading {
             fingerprint: Fingerprint(statement.fingerprint),
             kind: statement.kind,
-            effect: statement.session_effect.map(pin_cause),
+            effects: statement.effects,
         }
     }
 
@@ -129,17 +128,5 @@ impl Journal {
             fingerprint: Fingerprint(fingerprint),
             text: text.into(),
         })));
-    }
-}
-
-fn pin_cause(effect: sql::SessionEffect) -> PinCause {
-    match effect {
-        sql::SessionEffect::Set => PinCause::Set,
-        sql::SessionEffect::Prepare => PinCause::Prepare,
-        sql::SessionEffect::Listen => PinCause::Listen,
-        sql::SessionEffect::TemporaryTable => PinCause::TemporaryTable,
-        sql::SessionEffect::CursorWithHold => PinCause::CursorWithHold,
-        sql::SessionEffect::AdvisoryLock => PinCause::AdvisoryLock,
-        sql::SessionEffect::Unknown => PinCause::Unknown,
     }
 }

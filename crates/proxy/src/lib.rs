@@ -14,8 +14,8 @@
 //! * A server connection whose state is not known exactly is closed, never used again.
 //! * No lock is held across an await; no queue is without a limit; no task outlives
 //!   [`Proxy::shutdown`].
-//! * What may be decided without I/O is decided in `admission`, `pool`, `conversation` and
-//!   `statements`, which know no socket and no clock.
+//! * What may be decided without I/O is decided in `admission`, `pool`, `conversation`,
+//!   `settings` and `statements`, which know no socket and no clock.
 //!
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
@@ -44,6 +44,7 @@ mod proxy;
 mod pump;
 mod readings;
 mod regulate;
+mod settings;
 mod statements;
 mod stream;
 #[allow(dead_code, reason = "the types come first, sessions use them next")]

@@ -89,14 +89,19 @@ pub(crate) fn dyno(listener: Option<&str>, session: &Session<'_>, peer: SocketAd
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     listener
         .map(str::to_owned)
-        .or_else(|| session.parameter(DYNO).map(text))
-        .or_else(|| {
-            let options = startup::split_options(session.parameter(b"options")?);
-            settings(&options).find(|(_, name, _)| *name == DYNO).map(|(_, _, value)| text(value))
-        })
+        .or_else(|| parameter(session, DYNO).map(|value| text(&value)))
         .or_else(|| session.parameter(b"application_name").map(text))
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| peer.ip().to_string())
+}
+
+/// A parameter of the session: given as such, or in `options`.
+pub(crate) fn parameter(session: &Session<'_>, wanted: &[u8]) -> Option<Vec<u8>> {
+    if let Some(value) = session.parameter(wanted) {
+        return Some(value.to_vec());
+    }
+    let options = startup::split_options(session.parameter(b"options")?);
+    settings(&options).find(|(_, name, _)| *name == wanted).map(|(_, _, value)| value.to_vec())
 }
 
 /// The settings among command-line arguments (`-c name=value`, `-cname=value`, `--name=value`),

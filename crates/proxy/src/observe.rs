@@ -320,7 +320,7 @@ impl Judge for Watch<'_> {
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
+    fn is_done(&mut self, _to_server: &mut Outbox) -> bool {
         false
     }
 }

@@ -4,10 +4,16 @@
 //! one connection, and there are at most `limit` leases; so whoever has a lease finds an idle
 //! connection, or room to open one, or an idle one of another kind to close for it.
 
+use std::sync::Arc;
+
+use crate::settings::Settings;
+
 /// What a connection is good for.
 pub(crate) trait Kinds {
     /// Whether it can serve sessions of this kind (database and parameters).
     fn fits(&self, key: &Key) -> bool;
+    /// Whether it has these settings already.
+    fn suits(&self, settings: &Arc<Settings>) -> bool;
     /// The worker whose runtime it lives in: another one must move it first.
     fn worker(&self) -> usize;
 }
@@ -50,13 +56,21 @@ impl<C: Kinds> Pool<C> {
         Self { idle: Vec::new(), open: 0, limit }
     }
 
-    /// A connection for a lease. The one used last comes first (its backend's caches are warm, and
-    /// the others may age); of the same worker before all others.
-    pub(crate) fn take(&mut self, key: &Key, worker: usize) -> Take<C> {
-        let own = |c: &C| c.worker() == worker && c.fits(key);
-        let found =
-            self.idle.iter().rposition(own).or_else(|| self.idle.iter().rposition(|c| c.fits(key)));
-        if let Some(index) = found {
+    /// A connection for a lease. One that has the session's settings comes before all others, then
+    /// one of the same worker, then the one used last (its backend's caches are warm, and the
+    /// others may age).
+    pub(crate) fn take(&mut self, key: &Key, settings: &Arc<Settings>, worker: usize) -> Take<C> {
+        let mut best = None;
+        for (index, connection) in self.idle.iter().enumerate().rev() {
+            let rank = (connection.suits(settings), connection.worker() == worker);
+            if best.is_none_or(|(found, _)| rank > found) && connection.fits(key) {
+                best = Some((rank, index));
+                if rank == (true, true) {
+                    break;
+                }
+            }
+        }
+        if let Some((_, index)) = best {
             return Take::Idle(self.idle.remove(index));
         }
         if self.open < self.limit || self.idle.is_empty() {
@@ -94,13 +108,18 @@ impl<C: Kinds> Pool<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Registry;
 
     #[derive(Debug, PartialEq, Eq)]
-    struct Fake(u32, Key, usize);
+    struct Fake(u32, Key, usize, Arc<Settings>);
 
     impl Kinds for Fake {
         fn fits(&self, key: &Key) -> bool {
             self.1 == *key
+        }
+
+        fn suits(&self, settings: &Arc<Settings>) -> bool {
+            Arc::ptr_eq(&self.3, settings)
         }
 
         fn worker(&self) -> usize {
@@ -108,37 +127,43 @@ mod tests {
         }
     }
 
+    fn named(name: &str) -> Arc<Settings> {
+        Registry::default().only_name(name.as_bytes())
+    }
+
     fn key(database: &str) -> Key {
         Key { database: database.as_bytes().into(), user: Box::default(), parameters: Vec::new() }
     }
 
     #[test]
-    fn the_last_one_of_the_same_worker_comes_first() {
+    fn settings_come_before_worker_and_worker_before_age() {
         let mut pool = Pool::new(9);
-        for worker in [0, 0, 1] {
-            assert_eq!(pool.take(&key("a"), worker), Take::Open);
+        let (web, job) = (named("web"), named("job"));
+        for worker in [0, 0, 1, 1] {
+            assert_eq!(pool.take(&key("a"), &web, worker), Take::Open);
         }
-        for (number, worker) in [(1, 0), (2, 0), (3, 1)] {
-            pool.put(Fake(number, key("a"), worker));
+        for (number, worker, settings) in [(1, 0, &web), (2, 0, &web), (3, 1, &web), (4, 0, &job)] {
+            pool.put(Fake(number, key("a"), worker, Arc::clone(settings)));
         }
-        let taken: Vec<u32> = (0..3)
-            .map(|_| match pool.take(&key("a"), 0) {
+        let taken: Vec<u32> = (0..4)
+            .map(|_| match pool.take(&key("a"), &web, 0) {
                 Take::Idle(fake) => fake.0,
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(taken, [2, 1, 3]);
-        assert_eq!(pool.open(), 3);
+        assert_eq!(taken, [2, 1, 3, 4]);
+        assert_eq!(pool.open(), 4);
     }
 
     #[test]
     fn a_full_pool_closes_the_longest_idle_one_of_another_kind() {
         let mut pool = Pool::new(2);
+        let web = named("web");
         for database in ["a", "b"] {
-            assert_eq!(pool.take(&key(database), 0), Take::Open);
-            pool.put(Fake(0, key(database), 0));
+            assert_eq!(pool.take(&key(database), &web, 0), Take::Open);
+            pool.put(Fake(0, key(database), 0, Arc::clone(&web)));
         }
-        let Take::Replace(victim) = pool.take(&key("c"), 0) else { panic!("no room") };
+        let Take::Replace(victim) = pool.take(&key("c"), &web, 0) else { panic!("no room") };
         assert_eq!(victim.1, key("a"));
         assert_eq!(pool.open(), 2, "the new one stands in for the old");
     }
@@ -146,10 +171,11 @@ mod tests {
     #[test]
     fn dead_ones_are_taken_out_and_not_counted() {
         let mut pool = Pool::new(2);
-        let opened = [pool.take(&key("a"), 0), pool.take(&key("a"), 0)];
+        let web = named("web");
+        let opened = [pool.take(&key("a"), &web, 0), pool.take(&key("a"), &web, 0)];
         assert_eq!(opened, [Take::Open, Take::Open]);
-        pool.put(Fake(0, key("a"), 0));
-        pool.put(Fake(1, key("a"), 0));
+        pool.put(Fake(0, key("a"), 0, Arc::clone(&web)));
+        pool.put(Fake(1, key("a"), 0, web));
         assert_eq!(pool.remove_dead(|fake| fake.0 == 0).len(), 1);
         assert_eq!(pool.open(), 1);
     }

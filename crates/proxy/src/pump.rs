@@ -67,8 +67,14 @@ pub(crate) trait Judge {
         now: Micros,
     ) -> Result<(), End>;
 
-    /// Whether the server connection is free.
-    fn is_done(&self) -> bool;
+    /// Whether the client is heard at present.
+    fn hears_client(&self) -> bool {
+        true
+    }
+
+    /// Whether the server connection is free. Asked when all that was judged is sent: so the judge
+    /// may say something of its own to the server here.
+    fn is_done(&mut self, to_server: &mut Outbox) -> bool;
 }
 
 /// Relays until the end. Cancellation safe: what was read is in the buffers. What is in hand at the
@@ -102,10 +108,14 @@ impl Pump<'_> {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
             };
-            if judge.is_done() && self.is_server_served() {
-                return Poll::Ready(End::Done);
+            let mut said = false;
+            if self.is_server_served() {
+                if judge.is_done(self.lanes.to_server) {
+                    return Poll::Ready(End::Done);
+                }
+                said = !self.lanes.to_server.is_empty();
             }
-            if !up && !down {
+            if !up && !down && !said {
                 return Poll::Pending;
             }
         }
@@ -120,7 +130,7 @@ impl Pump<'_> {
     fn poll_up(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Result<bool, End> {
         let Lanes { client, server, from_server, to_server } = &mut self.lanes;
         let mut moved = false;
-        if !to_server.is_full() && !client.outbox.is_full() {
+        if judge.hears_client() && !to_server.is_full() && !client.outbox.is_full() {
             let read = if client.inbox.is_paused() {
                 true
             } else {

@@ -31,12 +31,15 @@ use crate::journal::Journal;
 use crate::kill::Kill;
 use crate::pool::{Key, Take};
 use crate::pump::{End, Lanes, pump};
+use crate::settings::{self, Reported};
 use crate::statements;
 use crate::{Config, Database, Upstream};
 
 mod enter;
 mod leased;
 mod local;
+mod question;
+mod residue;
 mod talk;
 
 use leased::Leased;
@@ -52,8 +55,9 @@ pub(crate) struct House {
     pub(crate) gate: Arc<Gate>,
     cancels: Arc<cancel::Registry>,
     statements: statements::Registry,
-    /// The server's `ParameterStatus` messages by kind of connection.
-    greetings: Mutex<HashMap<Arc<Key>, Arc<[u8]>>>,
+    settings: settings::Registry,
+    /// What the server says of its settings, by kind of connection.
+    greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
     verifier: Option<Verifier>,
     database: Database,
     connect_timeout: Duration,
@@ -74,6 +78,7 @@ impl House {
             gate: Arc::new(gate),
             cancels: Arc::clone(cancels),
             statements: statements::Registry::default(),
+            settings: settings::Registry::default(),
             greetings: Mutex::default(),
             verifier: password.map(|secret| {
                 let salting = Salting::new(&rand::random::<[u8; 16]>());
@@ -89,17 +94,17 @@ impl House {
         &self.database.upstream
     }
 
-    fn greeting(&self, key: &Key) -> Option<Arc<[u8]>> {
+    fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
         self.greetings.lock().get(key).cloned()
     }
 
     /// Keeps the greeting of the server connection opened last: settings may change.
-    fn keep_greeting(&self, key: &Arc<Key>, greeting: Vec<u8>) {
+    fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
         let mut greetings = self.greetings.lock();
         if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
             greetings.clear();
         }
-        greetings.insert(Arc::clone(key), greeting.into());
+        greetings.insert(Arc::clone(key), Arc::clone(greeting));
     }
 }
 
@@ -140,7 +145,7 @@ pub(crate) async fn serve(
     (house, worker): (&Arc<House>, usize),
     kill: &CancellationToken,
 ) {
-    let talk = Talk::new(conversation, Arc::clone(&house.journal));
+    let talk = Talk::new(conversation, Arc::clone(&house.journal), &house.settings);
     let session = Session {
         house: Arc::clone(house),
         worker,
@@ -291,7 +296,7 @@ impl Session {
 
     async fn connect(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
         loop {
-            match lease.take(&self.key, self.worker) {
+            match lease.take(&self.key, &self.talk.settings, self.worker) {
                 Take::Idle(backend) => match backend.adopt(self.worker) {
                     Some(backend) => return Ok(Connected::Yes(lease, backend, false)),
                     None => lease.lost(),
@@ -315,11 +320,12 @@ impl Session {
             worker: self.worker,
             session,
             journal: &house.journal,
+            settings: &house.settings,
         };
         match Box::pin(Backend::open(opening)).await {
-            Ok(opened) => {
-                house.keep_greeting(&self.key, opened.greeting);
-                Ok(Connected::Yes(lease, opened.backend, true))
+            Ok(backend) => {
+                house.keep_greeting(&self.key, &backend.state.reported);
+                Ok(Connected::Yes(lease, backend, true))
             }
             Err(OpenError::Refused(code, words)) if backend::may_pass(code) => {
                 let call = &self.entry.target.call;
@@ -337,24 +343,34 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
         entry.target.attach(&backend.cancel_key);
+        let at = talk.assigned_at();
+        let mut judge = Leased::new(talk, &mut backend.state, house);
+        judge.begin(to_server, &mut client.outbox);
         let lanes = Lanes {
             client,
             server: &mut backend.stream,
             from_server: &mut backend.inbox,
             to_server,
         };
-        let at = talk.assigned_at();
-        let mut judge = Leased::new(talk, &mut backend.statements, &house.statements);
         let end = tokio::select! {
             biased;
             end = pump(lanes, &mut judge, &house.journal, Some(at)) => end,
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
+        let unfit = judge.unfit.take();
         self.may_speak = backend.inbox.at_boundary();
         backend.inbox.settle(&mut self.client.outbox);
         if end == End::Done {
             self.entry.target.detach().await;
-            lease.give_back(backend);
+            if backend.state.settings.is_some() {
+                lease.give_back(backend);
+            } else {
+                backend.close().await;
+                drop(lease);
+            }
+            if let Some(answer) = unfit {
+                self.refuse(Some(&answer), Outcome::Error(answer.code));
+            }
             return Ok(());
         }
         self.abandon(lease, backend, &end).await;

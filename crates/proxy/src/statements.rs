@@ -4,9 +4,10 @@
 //! Statements are told apart by their content (text and parameter types, compared in full, so that
 //! no collision of a hash can ever run another statement). Each content has one number and one name
 //! on the server, `surgetank_<number>`; each server connection remembers which of them it has, and
-//! one that it lacks is prepared on it when a client needs it.
+//! one that it lacks is prepared on it when a client needs it. Where settings decide what a text
+//! means, statements prepared under different ones are different statements.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
 use crate::numbers::NumberMap;
+use crate::settings::Meaning;
 
 /// What our names on the server begin with.
 pub(crate) const OUR_PREFIX: &str = "surgetank_";
@@ -53,10 +55,22 @@ pub(crate) struct Prepared {
     pub(crate) name: Box<[u8]>,
     /// What follows the name in a `Parse` message.
     content: Arc<[u8]>,
+    /// By which settings it was prepared.
+    pub(crate) meaning: Meaning,
     pub(crate) reading: Reading,
 }
 
 impl Prepared {
+    /// What follows the name in a `Parse` message.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// Its text.
+    pub(crate) fn text(&self) -> &[u8] {
+        text(&self.content)
+    }
+
     /// Appends a `Parse` of the statement under its name on the server.
     pub(crate) fn put_parse(&self, out: &mut Vec<u8>) {
         put_parse(out, &self.name, &self.content);
@@ -76,6 +90,11 @@ pub(crate) fn content<'a>(body: &'a [u8], parse: &Parse<'_>) -> &'a [u8] {
     body.get(parse.name.len() + 1..).unwrap_or_default()
 }
 
+/// The text at the beginning of what follows the name in a `Parse` message.
+pub(crate) fn text(content: &[u8]) -> &[u8] {
+    content.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// All statements that any session holds.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -84,17 +103,24 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Known {
-    statements: HashMap<Arc<[u8]>, Weak<Prepared>>,
+    /// Of the most common meaning, and of others.
+    plain: HashMap<Arc<[u8]>, Weak<Prepared>>,
+    others: HashMap<(Meaning, Arc<[u8]>), Weak<Prepared>>,
     last: u64,
     /// How many were alive when the dead ones were last thrown out.
     alive: usize,
 }
 
 impl Registry {
-    /// The statement with this content.
-    pub(crate) fn intern(&self, content: &[u8], read: impl FnOnce() -> Reading) -> Arc<Prepared> {
+    /// The statement with this content, prepared under settings of this meaning.
+    pub(crate) fn intern(
+        &self,
+        content: &[u8],
+        meaning: Meaning,
+        read: impl FnOnce() -> Reading,
+    ) -> Arc<Prepared> {
         let mut known = self.known.lock();
-        if let Some(prepared) = known.statements.get(content).and_then(Weak::upgrade) {
+        if let Some(prepared) = known.get(content, meaning) {
             return prepared;
         }
         known.last += 1;
@@ -104,14 +130,39 @@ impl Registry {
             id,
             name: id.name(),
             content: Arc::clone(&content),
+            meaning,
             reading: read(),
         });
-        known.statements.insert(content, Arc::downgrade(&prepared));
-        if known.statements.len() > 2 * known.alive + 64 {
-            known.statements.retain(|_, statement| statement.strong_count() > 0);
-            known.alive = known.statements.len();
-        }
+        known.put(content, meaning, Arc::downgrade(&prepared));
         prepared
+    }
+}
+
+impl Known {
+    fn get(&self, content: &[u8], meaning: Meaning) -> Option<Arc<Prepared>> {
+        let found = if meaning == Meaning::default() {
+            self.plain.get(content)
+        } else {
+            self.others.get(&(meaning, content.into()))
+        };
+        found.and_then(Weak::upgrade)
+    }
+
+    fn put(&mut self, content: Arc<[u8]>, meaning: Meaning, prepared: Weak<Prepared>) {
+        if meaning == Meaning::default() {
+            self.plain.insert(content, prepared);
+        } else {
+            self.others.insert((meaning, content), prepared);
+        }
+        if self.len() > 2 * self.alive + 64 {
+            self.plain.retain(|_, statement| statement.strong_count() > 0);
+            self.others.retain(|_, statement| statement.strong_count() > 0);
+            self.alive = self.len();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.plain.len() + self.others.len()
     }
 }
 
@@ -143,6 +194,8 @@ pub(crate) struct ServerStatements {
     pub(crate) unnamed: OnServer,
     /// Whether names may be taken that are not in `used`.
     doubtful: bool,
+    /// Names that are taken by statements which mean something else.
+    spoilt: HashSet<StatementId>,
 }
 
 /// What an error has undone: the server discarded it unread.
@@ -176,7 +229,15 @@ impl ServerStatements {
         self.clock += 1;
         self.used.insert(id, self.clock);
         // Closing what does not exist is no error, so this is safe either way.
-        if self.doubtful { Room::Close(id) } else { room }
+        if self.spoilt.remove(&id) || self.doubtful { Room::Close(id) } else { room }
+    }
+
+    /// The statement is there, but was prepared while a transaction had settings of its own that
+    /// made it another one: nobody may use it from now on.
+    pub(crate) fn spoil(&mut self, id: StatementId) {
+        if self.used.remove(&id).is_some() {
+            self.spoilt.insert(id);
+        }
     }
 
     fn evict(&mut self) -> Room {
@@ -214,15 +275,20 @@ mod tests {
     use super::*;
 
     fn reading() -> Reading {
-        Reading { fingerprint: Fingerprint(1), kind: sql::Kind::Select, effect: None }
+        Reading {
+            fingerprint: Fingerprint(1),
+            kind: sql::Kind::Select,
+            effects: sql::Effects::NONE,
+        }
     }
 
     #[test]
     fn the_same_content_is_the_same_statement() {
         let registry = Registry::default();
-        let first = registry.intern(b"select 1\0\0\0", reading);
-        let second = registry.intern(b"select 1\0\0\0", || unreachable!("it is known"));
-        let third = registry.intern(b"select 2\0\0\0", reading);
+        let plain = Meaning::default();
+        let first = registry.intern(b"select 1\0\0\0", plain, reading);
+        let second = registry.intern(b"select 1\0\0\0", plain, || unreachable!("it is known"));
+        let third = registry.intern(b"select 2\0\0\0", plain, reading);
         assert_eq!(first.id, second.id);
         assert_ne!(first.id, third.id);
     }
@@ -231,9 +297,10 @@ mod tests {
     fn statements_that_nobody_holds_are_forgotten() {
         let registry = Registry::default();
         for number in 0..1000 {
-            registry.intern(format!("select {number}\0\0\0").as_bytes(), reading);
+            let content = format!("select {number}\0\0\0");
+            registry.intern(content.as_bytes(), Meaning::default(), reading);
         }
-        assert!(registry.known.lock().statements.len() < 200);
+        assert!(registry.known.lock().len() < 200);
     }
 
     #[test]
@@ -246,6 +313,17 @@ mod tests {
         assert_eq!(statements.add(StatementId(1000)), Room::Close(StatementId(1)));
         assert!(!statements.has(StatementId(1)));
         assert!(statements.has(StatementId(0)));
+    }
+
+    #[test]
+    fn a_spoilt_statement_is_closed_before_it_is_prepared_again() {
+        let mut statements = ServerStatements::default();
+        statements.add(StatementId(7));
+        statements.spoil(StatementId(7));
+        assert!(!statements.has(StatementId(7)));
+        assert_eq!(statements.add(StatementId(7)), Room::Close(StatementId(7)));
+        assert!(statements.has(StatementId(7)));
+        assert_eq!(statements.add(StatementId(8)), Room::Free);
     }
 
     #[test]

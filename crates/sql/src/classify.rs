@@ -1,14 +1,13 @@
 //! Kind and session effect of each statement in a string, from its words as they pass.
 
-use crate::kind::{Kind, SessionEffect};
+use crate::kind::{Effects, Kind, SessionEffect};
 use crate::lexer::{Lexer, Token, TokenKind};
 
 /// Follows one string of statements.
 pub(crate) struct Classifier {
     /// Kind of the first statement.
     first: Option<Kind>,
-    /// The first effect found.
-    effect: Option<SessionEffect>,
+    effects: Effects,
     here: Here,
 }
 
@@ -51,12 +50,12 @@ enum Verb {
 
 impl Classifier {
     pub(crate) fn new() -> Self {
-        Self { first: None, effect: None, here: Here { depth: 0, head: Head::Begin } }
+        Self { first: None, effects: Effects::NONE, here: Here { depth: 0, head: Head::Begin } }
     }
 
-    /// Kind of the first statement, and the effect if any statement has one.
-    pub(crate) fn finish(self) -> (Kind, Option<SessionEffect>) {
-        (self.first.unwrap_or(Kind::Empty), self.effect)
+    /// Kind of the first statement, and the effects of all.
+    pub(crate) fn finish(self) -> (Kind, Effects) {
+        (self.first.unwrap_or(Kind::Empty), self.effects)
     }
 
     /// A statement ended.
@@ -114,7 +113,7 @@ impl Classifier {
     }
 
     fn leave(&mut self, effect: SessionEffect) {
-        self.effect.get_or_insert(effect);
+        self.effects = self.effects.with(effect);
         self.here.head = Head::Known;
     }
 
@@ -129,9 +128,24 @@ impl Classifier {
             b"do" => self.settle(Kind::Call, SessionEffect::Unknown),
             b"load" => self.settle(Kind::Other, SessionEffect::Unknown),
             b"listen" => self.settle(Kind::Notify, SessionEffect::Listen),
+            b"unlisten" => self.settle(Kind::Notify, SessionEffect::Release),
+            b"close" => self.settle(Kind::Cursor, SessionEffect::Release),
+            b"drop" => self.settle(Kind::Ddl, SessionEffect::Release),
+            b"reset" => self.settle(Kind::Reset, SessionEffect::Set),
+            b"execute" => self.settle(Kind::Execute, SessionEffect::Execute),
+            b"deallocate" => self.tidy(Kind::Deallocate),
+            b"discard" => {
+                self.tidy(Kind::Discard);
+                self.leave(SessionEffect::Set);
+            }
             b"select" => self.begin(Kind::Select, Head::Select),
             _ => self.begin(Kind::of_keyword(word), Head::Known),
         }
+    }
+
+    fn tidy(&mut self, kind: Kind) {
+        self.settle(kind, SessionEffect::Deallocate);
+        self.leave(SessionEffect::Release);
     }
 
     fn settle(&mut self, kind: Kind, effect: SessionEffect) {
@@ -142,9 +156,8 @@ impl Classifier {
     fn after_verb(&mut self, verb: Verb, word: &[u8]) {
         match (verb, word) {
             // `SET SESSION CHARACTERISTICS AS TRANSACTION` does last, so SESSION is not like LOCAL.
-            (Verb::Set, b"local" | b"transaction" | b"constraints") => {
-                self.here.head = Head::Known;
-            }
+            (Verb::Set, b"transaction" | b"constraints") => self.here.head = Head::Known,
+            (Verb::Set, b"local") => self.leave(SessionEffect::SetLocal),
             (Verb::Set, _) => self.leave(SessionEffect::Set),
             (Verb::Prepare, b"transaction") => self.begin(Kind::Commit, Head::Known),
             (Verb::Prepare, _) => self.settle(Kind::Prepare, SessionEffect::Prepare),
@@ -161,7 +174,8 @@ impl Classifier {
             (
                 Verb::Create,
                 b"or" | b"replace" | b"local" | b"global" | b"table" | b"view" | b"sequence"
-                | b"if" | b"not" | b"exists" | b"recursive",
+                | b"function" | b"procedure" | b"type" | b"domain" | b"if" | b"not" | b"exists"
+                | b"recursive",
             ) => {}
             (Verb::Create, _) => self.here.head = Head::Known,
             // `WITH HOLD` stands before `FOR`; what follows is the query.
@@ -175,22 +189,23 @@ impl Classifier {
 
     /// Functions with a session effect, wherever they are called.
     fn function(&mut self, word: &[u8], behind: Lexer<'_>) {
-        if self.effect.is_some() || word.len() < 10 {
+        if word.len() < 10 {
             return;
         }
-        match word {
+        let effect = match word {
             b"pg_advisory_lock"
             | b"pg_advisory_lock_shared"
             | b"pg_try_advisory_lock"
-            | b"pg_try_advisory_lock_shared"
-                if is_call(behind) =>
-            {
-                self.effect = Some(SessionEffect::AdvisoryLock);
+            | b"pg_try_advisory_lock_shared" => SessionEffect::AdvisoryLock,
+            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
+                SessionEffect::Release
             }
-            b"set_config" if is_call(behind) && !ends_in_true(behind) => {
-                self.effect = Some(SessionEffect::Set);
-            }
-            _ => {}
+            b"set_config" if ends_in_true(behind) => SessionEffect::SetLocal,
+            b"set_config" => SessionEffect::Set,
+            _ => return,
+        };
+        if is_call(behind) {
+            self.effects = self.effects.with(effect);
         }
     }
 
@@ -205,13 +220,13 @@ impl Classifier {
     }
 }
 
-fn is_call(mut behind: Lexer<'_>) -> bool {
+pub(crate) fn is_call(mut behind: Lexer<'_>) -> bool {
     behind.next().is_some_and(|token| token.is_byte(b'('))
 }
 
 /// Whether the last argument of the call is `true`: of `set_config` that means "this transaction
 /// only". A parameter may be either, so it counts as lasting.
-fn ends_in_true(mut behind: Lexer<'_>) -> bool {
+pub(crate) fn ends_in_true(mut behind: Lexer<'_>) -> bool {
     let mut depth = 0_u32;
     let mut last: Option<Token> = None;
     for token in behind.by_ref() {

@@ -92,21 +92,73 @@ impl Kind {
     }
 }
 
-/// What a statement leaves behind in its session when its transaction has ended.
+/// What a statement may do to its session beyond its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionEffect {
-    /// `SET` of a session parameter, `set_config(…, false)`.
+    /// `SET` and `RESET` of a session parameter, `set_config(…, false)`: [`crate::settings`] says
+    /// which.
     Set,
+    /// `SET LOCAL`, `set_config(…, true)`: gone with the transaction.
+    SetLocal,
     /// SQL-level `PREPARE`.
     Prepare,
+    /// SQL-level `EXECUTE`: does whatever was prepared.
+    Execute,
+    /// `DEALLOCATE`, `DISCARD`: prepared statements may be gone.
+    Deallocate,
     /// `LISTEN`.
     Listen,
-    /// A temporary table, view or sequence.
+    /// A temporary table, view, sequence, function or type.
     TemporaryTable,
     /// `DECLARE … WITH HOLD`.
     CursorWithHold,
     /// A session-level advisory lock.
     AdvisoryLock,
+    /// What undoes one of these: `DROP`, `CLOSE`, `UNLISTEN`, `DISCARD`, `pg_advisory_unlock`.
+    Release,
     /// A `DO` block or `LOAD`: its session effects cannot be known from the text.
     Unknown,
+}
+
+/// A set of effects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Effects(u16);
+
+impl Effects {
+    /// No effect.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there is none: so it is of nearly all statements.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the effect is one of them.
+    #[must_use]
+    pub fn has(self, effect: SessionEffect) -> bool {
+        self.0 & Self::bit(effect) != 0
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(self, effect: SessionEffect) -> Self {
+        Self(self.0 | Self::bit(effect))
+    }
+
+    /// These without one.
+    #[must_use]
+    pub fn without(self, effect: SessionEffect) -> Self {
+        Self(self.0 & !Self::bit(effect))
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn union(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    fn bit(effect: SessionEffect) -> u16 {
+        1 << effect as u16
+    }
 }

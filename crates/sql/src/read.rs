@@ -2,7 +2,7 @@
 
 use crate::canon::Canon;
 use crate::classify::Classifier;
-use crate::kind::{Kind, SessionEffect};
+use crate::kind::{Effects, Kind};
 use crate::pieces::{Literal, Piece, Pieces};
 
 /// What can be told of a statement from its text.
@@ -12,8 +12,8 @@ pub struct Statement {
     pub fingerprint: u64,
     /// What it is; of several statements, the first.
     pub kind: Kind,
-    /// What it leaves in its session; of several statements, the first that leaves anything.
-    pub session_effect: Option<SessionEffect>,
+    /// What it may do to its session; of several statements, all together.
+    pub effects: Effects,
 }
 
 /// Reads a statement (or several, separated by `;`). Does not allocate; never fails.
@@ -54,8 +54,8 @@ pub fn read(text: &str) -> Statement {
         }
     }
     classifier.end();
-    let (kind, session_effect) = classifier.finish();
-    Statement { fingerprint: canon.finish(), kind, session_effect }
+    let (kind, effects) = classifier.finish();
+    Statement { fingerprint: canon.finish(), kind, effects }
 }
 
 /// The identity of a statement: equal for texts that differ only in literals, parameters, comments,

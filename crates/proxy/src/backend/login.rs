@@ -9,14 +9,12 @@ use trace::SqlState;
 use wire::backend::{Authentication, BackendKey, Report, offers, parameter, tag};
 use wire::frontend;
 
-use super::{Backend, CancelKey, OpenError, Opened, Opening, Slot};
+use super::{Backend, CancelKey, OpenError, Opening, ServerState, Slot};
 use crate::Endpoint;
 use crate::buffer::Inbox;
+use crate::settings::{APPLICATION_NAME, OUR_NAME, Reported};
 use crate::statements::ServerStatements;
 use crate::stream::ServerStream;
-
-/// What our connections call themselves in `pg_stat_activity`.
-const APPLICATION_NAME: &[u8] = b"surgetank";
 
 /// Longest message that is read while logging in.
 const LOGIN_MESSAGE_MAX: usize = 64 * 1024;
@@ -27,12 +25,12 @@ pub(super) struct Login<'a> {
     inbox: Inbox,
     opening: &'a Opening<'a>,
     scram: Option<ScramSha256>,
-    greeting: Vec<u8>,
+    reported: Reported,
     cancel_key: Option<CancelKey>,
 }
 
 impl Login<'_> {
-    pub(super) async fn run(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    pub(super) async fn run(opening: &Opening<'_>) -> Result<Box<Backend>, OpenError> {
         let endpoint = opening.upstream.endpoint();
         let stream = ServerStream::connect(endpoint).await.map_err(|error| {
             OpenError::Unreachable(format!("cannot reach PostgreSQL at {endpoint}: {error}"))
@@ -42,7 +40,7 @@ impl Login<'_> {
             inbox: Inbox::new(),
             opening,
             scram: None,
-            greeting: Vec::new(),
+            reported: Reported::default(),
             cancel_key: None,
         };
         let packet = login.startup_packet();
@@ -57,11 +55,8 @@ impl Login<'_> {
 
     fn startup_packet(&self) -> Vec<u8> {
         let key = self.opening.key;
-        let own: [(&[u8], &[u8]); 3] = [
-            (b"user", &key.user),
-            (b"database", &key.database),
-            (b"application_name", APPLICATION_NAME),
-        ];
+        let own: [(&[u8], &[u8]); 3] =
+            [(b"user", &key.user), (b"database", &key.database), (APPLICATION_NAME, OUR_NAME)];
         let others = key.parameters.iter().map(|(name, value)| (&**name, &**value));
         let mut packet = Vec::new();
         wire::startup::put_session(&mut packet, 0, own.into_iter().chain(others));
@@ -74,10 +69,8 @@ impl Login<'_> {
         match message.first().copied().unwrap_or_default() {
             tag::AUTHENTICATION => self.authenticate(body).await?,
             tag::PARAMETER_STATUS => {
-                let (name, _) = parameter(body).map_err(|error| self.malformed(&error))?;
-                if name != b"application_name" {
-                    self.greeting.extend_from_slice(message);
-                }
+                let (name, value) = parameter(body).map_err(|error| self.malformed(&error))?;
+                self.reported.set(name, value);
             }
             tag::BACKEND_KEY_DATA => {
                 let key = BackendKey::read(body).map_err(|error| self.malformed(&error))?;
@@ -154,22 +147,25 @@ impl Login<'_> {
         })
     }
 
-    fn opened(self) -> Result<Opened, OpenError> {
-        let Opening { key, worker, session, journal, upstream, .. } = self.opening;
+    fn opened(self) -> Result<Box<Backend>, OpenError> {
+        let Opening { key, worker, session, journal, upstream, settings, .. } = self.opening;
         let Some(cancel_key) = self.cancel_key else {
             return Err(out_of_turn(upstream.endpoint()));
         };
         let slot = Slot::open(journal, cancel_key.pid, *session);
-        let backend = Box::new(Backend {
+        Ok(Box::new(Backend {
             stream: self.stream,
             inbox: self.inbox,
-            statements: ServerStatements::default(),
+            state: ServerState {
+                statements: ServerStatements::default(),
+                settings: Some(settings.only_name(OUR_NAME)),
+                reported: settings.reported(self.reported),
+            },
             cancel_key: Arc::new(cancel_key),
             key: Arc::clone(key),
             worker: *worker,
             _slot: slot,
-        });
-        Ok(Opened { backend, greeting: self.greeting })
+        }))
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), OpenError> {

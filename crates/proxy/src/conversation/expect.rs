@@ -29,6 +29,9 @@ pub(crate) enum Expect {
     CopyEnd,
     /// An answer that the proxy gives itself when its turn comes.
     Ours(OurReply),
+    /// Up to its `ReadyForQuery` what a query of the proxy's own yields: none of the client's
+    /// business, part of no request.
+    Aside,
 }
 
 /// Whether the client sees an answer.
@@ -82,7 +85,8 @@ impl Expect {
             | Self::Bind
             | Self::Close(_)
             | Self::CopyEnd
-            | Self::Ours(_) => false,
+            | Self::Ours(_)
+            | Self::Aside => false,
         }
     }
 }

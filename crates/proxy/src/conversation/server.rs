@@ -36,6 +36,9 @@ impl Conversation {
         now: Micros,
     ) -> Result<Heard, Unexpected> {
         let visible = Heard { shown: Shown::Client, done: None };
+        if self.hears_aside() {
+            return Ok(self.aside_answered(tag, body));
+        }
         if matches!(tag, tag::PARAMETER_STATUS | tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE)
         {
             self.bytes_out(len);
@@ -91,6 +94,22 @@ impl Conversation {
         Some(reply)
     }
 
+    /// Part of the answer to an aside: the client sees it only if it is for its session rather than
+    /// for the query.
+    fn aside_answered(&mut self, tag: u8, body: &[u8]) -> Heard {
+        let is_fatal = || backend::Report::read(body).is_fatal();
+        let shown = match tag {
+            tag::NOTIFICATION_RESPONSE => Shown::Client,
+            tag::ERROR_RESPONSE if is_fatal() => Shown::Client,
+            tag::READY_FOR_QUERY => {
+                self.turn(body);
+                Shown::Nobody
+            }
+            _ => Shown::Nobody,
+        };
+        Heard { shown, done: None }
+    }
+
     fn completed(&mut self, body: &[u8], ends: bool) {
         if let Some(request) = self.pending.front_mut() {
             request.rows += backend::rows(body);
@@ -109,7 +128,8 @@ impl Conversation {
         }
     }
 
-    fn ready(&mut self, body: &[u8], now: Micros) -> Option<Request> {
+    /// The server is ready for what comes next.
+    fn turn(&mut self, body: &[u8]) {
         self.transaction = match backend::ready_status(body) {
             Ok(b'T') => TransactionState::Open,
             Ok(b'E') => TransactionState::Failed,
@@ -117,6 +137,10 @@ impl Conversation {
         };
         self.copy = CopyIn::No;
         self.advance();
+    }
+
+    fn ready(&mut self, body: &[u8], now: Micros) -> Option<Request> {
+        self.turn(body);
         let request = self.pending.pop_front()?;
         Some(self.finish(&request, request.failed.unwrap_or(Outcome::Ok), now))
     }
@@ -155,7 +179,8 @@ impl Conversation {
                 | Expect::Execute
                 | Expect::Close(Shown::Client)
                 | Expect::CopyEnd
-                | Expect::Ours(_) => {}
+                | Expect::Ours(_)
+                | Expect::Aside => {}
             }
             self.expected.pop_front();
         }

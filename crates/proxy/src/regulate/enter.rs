@@ -12,14 +12,19 @@ use wire::frontend::{SaslInitial, tag};
 use wire::scram::{self, Channel, Refused, Verifier};
 use wire::startup::{self, Startup};
 
+use super::talk::Notices;
 use super::{Failure, House, Session};
 use crate::answer::Answer;
 use crate::login;
 use crate::pool::{Key, Parameter};
 use crate::pump::End;
+use crate::settings::{APPLICATION_NAME, Reported};
 
 /// Longest message of authentication.
 const AUTHENTICATION_MAX: usize = 8192;
+
+/// The parameter with which a client asks to be told why it is pinned.
+const NOTICES: &[u8] = b"surgetank.notices";
 
 /// Why a client does not get in.
 enum Stopped {
@@ -96,14 +101,28 @@ impl Session {
         }
         self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
+        self.settle_in(&wish, &greeting);
         let out = self.client.outbox.bytes();
         Authentication::Ok.put(out);
-        out.extend_from_slice(&greeting);
-        let application = wish.parameter(b"application_name").unwrap_or_default();
-        backend::put_parameter(out, b"application_name", application);
+        for (name, value) in self.talk.told.unlike(&Reported::default()) {
+            backend::put_parameter(out, name, value);
+        }
         self.entry.key().put(out);
         backend::put_ready(out, b'I');
         Ok(())
+    }
+
+    /// What the session has of its own from its beginning.
+    fn settle_in(&mut self, wish: &startup::Session<'_>, greeting: &Reported) {
+        let registry = &self.house.settings;
+        let name = login::parameter(wish, APPLICATION_NAME).unwrap_or_default();
+        self.talk.startup = registry.only_name(&name);
+        self.talk.settings = Arc::clone(&self.talk.startup);
+        self.talk.told = registry.reported_with(greeting, APPLICATION_NAME, &name);
+        self.talk.user.clone_from(&self.key.user);
+        if login::parameter(wish, NOTICES).is_some_and(|value| !is_false(&value)) {
+            self.talk.notices = Notices::On;
+        }
     }
 
     /// Checks the client against the URL's user and password. Without a password everybody is
@@ -172,7 +191,7 @@ impl Session {
 
     /// What the server says to sessions of this kind. The first of a kind gets a server connection
     /// to learn it, and so learns whether the database exists at all.
-    async fn greeting(&mut self, arrived: Micros) -> Result<Arc<[u8]>, Stopped> {
+    async fn greeting(&mut self, arrived: Micros) -> Result<Arc<Reported>, Stopped> {
         if let Some(greeting) = self.house.greeting(&self.key) {
             return Ok(greeting);
         }

@@ -1,21 +1,29 @@
 //! What passes while a session holds a server connection: names of statements are translated, what
-//! the server lacks is prepared, what leaves something behind pins the session.
+//! the server lacks is prepared, what may leave something behind is noted and asked about.
+
+use std::collections::VecDeque;
 
 use trace::{Micros, PinCause, SqlState};
 use wire::Piece;
-use wire::backend::{Report, tag as reply};
+use wire::backend::{self, Report, tag as reply};
 use wire::frame::{HEADER, body};
 use wire::frontend::{self, Target, tag};
 
-use super::talk::{PARSE_MAX, QUERY_MAX, Talk, Tie};
+use super::House;
+use super::question::ROW_MAX;
+use super::talk::{PARSE_MAX, QUERY_MAX, Talk};
 use crate::answer::Answer;
+use crate::backend::ServerState;
 use crate::buffer::{Inbox, Outbox};
 use crate::conversation::{Expect, Shown};
 use crate::observe::server_want;
 use crate::pump::{End, Judge};
-use crate::statements::{Registry, ServerStatements};
+use crate::settings::{APPLICATION_NAME, OUR_NAME};
 
+mod asides;
 mod messages;
+
+use asides::Aside;
 
 /// How much of a client's message must be in hand.
 pub(super) fn client_want(message: u8, total: usize) -> usize {
@@ -48,10 +56,19 @@ enum Fate {
 /// A session with a server connection.
 pub(super) struct Leased<'a> {
     talk: &'a mut Talk,
-    server: &'a mut ServerStatements,
-    statements: &'a Registry,
+    server: &'a mut ServerState,
+    house: &'a House,
     /// What becomes of the rest of the client's message, if it comes in pieces.
     rest: Fate,
+    /// Whether the client sees the rest of the server's message.
+    shown: Shown,
+    /// Queries of our own, in the order in which they will be answered.
+    asides: VecDeque<Aside>,
+    /// The error that the oldest of them has met.
+    refused: Option<Answer>,
+    /// Why the server connection cannot be made the session's: the answer to its request, of which
+    /// nothing was sent.
+    pub(super) unfit: Option<Answer>,
 }
 
 /// Where replies of our own go: after all that the server has said.
@@ -69,12 +86,17 @@ fn malformed(error: &wire::Error) -> End {
 }
 
 impl<'a> Leased<'a> {
-    pub(super) fn new(
-        talk: &'a mut Talk,
-        server: &'a mut ServerStatements,
-        statements: &'a Registry,
-    ) -> Self {
-        Self { talk, server, statements, rest: Fate::Pass }
+    pub(super) fn new(talk: &'a mut Talk, server: &'a mut ServerState, house: &'a House) -> Self {
+        Self {
+            talk,
+            server,
+            house,
+            rest: Fate::Pass,
+            shown: Shown::Client,
+            asides: VecDeque::new(),
+            refused: None,
+            unfit: None,
+        }
     }
 
     /// Judges the beginning of a client's message, or all of it.
@@ -127,6 +149,13 @@ impl<'a> Leased<'a> {
         }
     }
 
+    /// Tells the client why it is pinned, if it wants to know.
+    fn notify(&mut self, replies: &mut Replies<'_>) {
+        if let Some(notice) = self.talk.notice.take() {
+            replies.put(|out| notice.put_notice(out));
+        }
+    }
+
     /// Puts in what is to go before the message, then lets the message go its way.
     fn send(&mut self, fate: Fate, len: usize, client: &mut Inbox, to_server: &mut Outbox) {
         let head = match fate {
@@ -144,13 +173,18 @@ impl<'a> Leased<'a> {
     /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
     fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
         let content = body(message);
+        let is_aside = self.talk.conversation.hears_aside();
         let heard = self
             .talk
             .conversation
             .answered(piece.tag, content, message.len(), now)
             .map_err(|_| End::ServerBroken(wire::Error::Malformed("order of answers")))?;
+        if is_aside {
+            return Ok(self.hear_aside(piece, message));
+        }
         if piece.tag == reply::ERROR_RESPONSE {
-            self.server.undo(&self.talk.conversation.take_undone());
+            self.talk.residue.note_rollback();
+            self.server.statements.undo(&self.talk.conversation.take_undone());
             if self.talk.conversation.is_uncertain() {
                 let statement = self.talk.conversation.statement();
                 self.talk.pin(PinCause::Unknown, statement);
@@ -159,10 +193,43 @@ impl<'a> Leased<'a> {
                 self.talk.hear_fatal();
             }
         }
+        if piece.tag == reply::COMMAND_COMPLETE {
+            self.completed(content);
+        }
+        if piece.tag == reply::PARAMETER_STATUS
+            && let Ok((name, value)) = backend::parameter(content)
+        {
+            return Ok(self.reported(name, value));
+        }
         if let Some(request) = heard.done {
             self.talk.journal.request(request);
         }
         Ok(heard.shown)
+    }
+
+    /// Minds the few commands that clear things up.
+    fn completed(&mut self, content: &[u8]) {
+        if !matches!(content, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+            return;
+        }
+        if !self.talk.conversation.is_preparing() {
+            self.talk.names.clear();
+        }
+        if content == b"DISCARD ALL\0" {
+            self.talk.residue.discarded();
+        }
+    }
+
+    /// The server says that a setting has changed.
+    fn reported(&mut self, name: &[u8], value: &[u8]) -> Shown {
+        self.hear_parameter(name, value);
+        if name == APPLICATION_NAME && value == OUR_NAME {
+            return Shown::Nobody;
+        }
+        let registry = &self.house.settings;
+        self.talk.told = registry.reported_with(&self.talk.told, name, value);
+        self.talk.residue.note_report(name);
+        Shown::Client
     }
 }
 
@@ -179,6 +246,7 @@ impl Judge for Leased<'_> {
             let Some(piece) = client.step(client_want).map_err(|error| malformed(&error))? else {
                 break;
             };
+            self.talk.residue.resume();
             let fate = if piece.part.begins() {
                 let content = body(client.peek(piece.len));
                 let fate = self.message(piece, content, &mut replies, now)?;
@@ -190,6 +258,7 @@ impl Judge for Leased<'_> {
             self.talk.conversation.bytes_in(piece.len);
             self.send(fate, piece.len, client, to_server);
         }
+        self.notify(&mut replies);
         Ok(())
     }
 
@@ -200,22 +269,39 @@ impl Judge for Leased<'_> {
         now: Micros,
     ) -> Result<(), End> {
         self.take_turns(&mut Replies(server, to_client));
-        while let Some(piece) = server.step(server_want).map_err(End::ServerBroken)? {
+        loop {
+            let is_aside = self.talk.conversation.hears_aside();
+            let want = |message: u8, total: usize| match is_aside {
+                true => total.min(ROW_MAX),
+                false => server_want(message, total),
+            };
+            let Some(piece) = server.step(want).map_err(End::ServerBroken)? else { break };
             if piece.part.begins() {
-                match self.reply(piece, server.peek(piece.len), now)? {
-                    Shown::Client => server.pass(piece.len),
-                    Shown::Nobody => server.skip(piece.len, to_client),
-                }
-                self.take_turns(&mut Replies(server, to_client));
-            } else {
+                self.shown = self.reply(piece, server.peek(piece.len), now)?;
+            } else if self.shown == Shown::Client {
                 self.talk.conversation.bytes_out(piece.len);
-                server.pass(piece.len);
+            }
+            match self.shown {
+                Shown::Client => server.pass(piece.len),
+                Shown::Nobody => server.skip(piece.len, to_client),
+            }
+            let mut replies = Replies(server, to_client);
+            if is_aside {
+                self.settle(&mut replies);
+            }
+            if piece.part.begins() {
+                self.take_turns(&mut replies);
             }
         }
+        self.notify(&mut Replies(server, to_client));
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.talk.tie == Tie::Loose && self.talk.conversation.may_release()
+    fn hears_client(&self) -> bool {
+        !self.holds_back() && self.unfit.is_none()
+    }
+
+    fn is_done(&mut self, to_server: &mut Outbox) -> bool {
+        self.wind_up(to_server)
     }
 }

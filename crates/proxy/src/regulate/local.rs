@@ -8,6 +8,7 @@ use wire::frontend::{self, Target, tag};
 
 use super::Session;
 use super::leased::{client_want, unknown_message};
+use super::talk::Place;
 use crate::answer::Answer;
 use crate::pump::End;
 
@@ -79,7 +80,7 @@ impl Session {
             }
             tag::QUERY if is_whole => {
                 let text = frontend::text_head(content);
-                let Some((done, statement)) = talk.tidy_up(text) else {
+                let Some((done, statement)) = talk.tidy_up(text, Place::WithoutServer) else {
                     return Ok(Fate::NeedsServer);
                 };
                 let answer = client.outbox.bytes();

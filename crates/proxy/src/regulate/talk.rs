@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use sql::SessionEffect;
 use trace::{
     BackendPid, DynoId, Event, Fingerprint, Micros, Outcome, PinCause, Request, RequestKind,
-    SessionId, TransactionState,
+    SessionId, SqlState, TransactionState,
 };
 use wire::frontend::{self, BindHead, Parse};
 
+use super::residue::{Pin, Residue};
+use crate::answer::Answer;
 use crate::conversation::{Conversation, Times};
 use crate::journal::{Journal, Reading};
-use crate::statements::{OUR_PREFIX, Prepared, UnnamedId};
+use crate::settings::{Registry, Reported, Settings};
+use crate::statements::{OUR_PREFIX, Prepared, StatementId, UnnamedId};
 
 /// Longest simple query that is read whole. A longer one is relayed in pieces, and the session is
 /// pinned, since nobody has read what it does to its session.
@@ -28,13 +32,15 @@ pub(super) struct Unnamed {
     pub(super) reading: Reading,
 }
 
-/// Whether the session gives its server connection back after a transaction.
+/// Statements that may be named in a notice, and how much of their text.
+const MINDED_MAX: usize = 16;
+const NOTICE_MAX: usize = 200;
+
+/// Whether the client is told why it is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tie {
-    /// It does.
-    Loose,
-    /// It has left something behind in it.
-    Pinned,
+pub(super) enum Notices {
+    On,
+    Off,
 }
 
 /// A session's side of the conversation.
@@ -46,7 +52,22 @@ pub(super) struct Talk {
     pub(super) names: HashMap<Box<[u8]>, Arc<Prepared>>,
     pub(super) unnamed: Option<Unnamed>,
     unnamed_number: u64,
-    pub(super) tie: Tie,
+    /// Its settings, as PostgreSQL confirmed them last, and those of its beginning.
+    pub(super) settings: Arc<Settings>,
+    pub(super) startup: Arc<Settings>,
+    /// What it was told of them.
+    pub(super) told: Arc<Reported>,
+    /// Who it is on the server.
+    pub(super) user: Box<[u8]>,
+    /// What it may have left in its server connection.
+    pub(super) residue: Residue,
+    /// Statements prepared under settings of a transaction.
+    pub(super) tainted: Vec<StatementId>,
+    pub(super) notices: Notices,
+    /// Texts of the statements that may be named in a notice; kept only if it is wanted.
+    minded: Vec<(Fingerprint, Box<str>)>,
+    /// What the client is to be told next.
+    pub(super) notice: Option<Answer>,
     /// A request was refused: the rest of its batch is not heard.
     pub(super) refusing: bool,
     fatal: bool,
@@ -58,14 +79,27 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(conversation: Conversation, journal: Arc<Journal>) -> Self {
+    pub(super) fn new(
+        conversation: Conversation,
+        journal: Arc<Journal>,
+        registry: &Registry,
+    ) -> Self {
+        let settings = registry.only_name(b"");
         Self {
             conversation,
             journal,
             names: HashMap::new(),
             unnamed: None,
             unnamed_number: 0,
-            tie: Tie::Loose,
+            startup: Arc::clone(&settings),
+            settings,
+            told: Arc::default(),
+            user: Box::default(),
+            residue: Residue::default(),
+            tainted: Vec::new(),
+            notices: Notices::Off,
+            minded: Vec::new(),
+            notice: None,
             refusing: false,
             fatal: false,
             arrived: None,
@@ -122,14 +156,53 @@ impl Talk {
         }
     }
 
-    /// From now on the session keeps its server connection.
-    pub(super) fn pin(&mut self, cause: PinCause, statement: Fingerprint) {
-        if self.tie == Tie::Pinned {
+    /// Minds what a statement that is about to run may leave behind.
+    pub(super) fn mind(&mut self, reading: Reading, text: &[u8]) {
+        if matches!(reading.kind, sql::Kind::Rollback | sql::Kind::Savepoint) {
+            self.residue.note_rollback();
+        }
+        if reading.effects.is_empty() {
             return;
         }
-        self.tie = Tie::Pinned;
+        if self.notices == Notices::On {
+            self.keep_text(reading.fingerprint, text);
+        }
+        let settings = || sql::settings(&String::from_utf8_lossy(text));
+        self.residue.note(reading.effects, reading.fingerprint, &self.settings, settings);
+        if reading.effects.has(SessionEffect::Unknown) {
+            self.pin(PinCause::Unknown, reading.fingerprint);
+        }
+        self.tell_pin();
+    }
+
+    /// Keeps the text of a statement that may be named in a notice.
+    fn keep_text(&mut self, statement: Fingerprint, text: &[u8]) {
+        if self.minded.iter().any(|(known, _)| *known == statement) {
+            return;
+        }
+        if self.minded.len() >= MINDED_MAX {
+            self.minded.remove(0);
+        }
+        let mut text = sql::normalise(&String::from_utf8_lossy(text));
+        text.truncate(text.floor_char_boundary(NOTICE_MAX));
+        self.minded.push((statement, text.into()));
+    }
+
+    /// From now on the session keeps its server connection: what was done cannot be asked about.
+    pub(super) fn pin(&mut self, cause: PinCause, statement: Fingerprint) {
+        self.residue.seal(Pin { cause, statement });
+        self.tell_pin();
+    }
+
+    /// Records a pin that is new, and tells the client if it wants to know.
+    pub(super) fn tell_pin(&mut self) {
+        let Some(Pin { cause, statement }) = self.residue.news() else { return };
         let (at, session) = (self.journal.now(), self.conversation.session());
         self.journal.record(Event::SessionPinned { at, session, cause, statement });
+        if self.notices == Notices::On {
+            let text = self.minded.iter().find(|(known, _)| *known == statement);
+            self.notice = Some(notice(cause, text.map(|(_, text)| &**text)));
+        }
     }
 
     /// A new unnamed statement; gives its identity.
@@ -216,8 +289,13 @@ impl Talk {
     /// Does what `DEALLOCATE` and `DISCARD ALL` ask for where they concern only the session's
     /// names, which the server does not know by these names; gives the command tag to answer with.
     ///
-    /// Not while answers are due, nor in a failed transaction, where the server must refuse.
-    pub(super) fn tidy_up(&mut self, text: &[u8]) -> Option<(&'static [u8], Fingerprint)> {
+    /// Not while answers are due, nor in a failed transaction, where the server must refuse. Where
+    /// settings go back too, the caller must have a server connection to change.
+    pub(super) fn tidy_up(
+        &mut self,
+        text: &[u8],
+        place: Place,
+    ) -> Option<(&'static [u8], Fingerprint)> {
         let state = self.conversation.transaction();
         if !self.conversation.is_quiet() || state == TransactionState::Failed {
             return None;
@@ -228,7 +306,9 @@ impl Talk {
                 b"DEALLOCATE"
             }
             // A pinned session has more in its server connection than names.
-            Tidying::AllStatements | Tidying::Everything if self.tie == Tie::Pinned => return None,
+            Tidying::AllStatements | Tidying::Everything if !self.residue.is_clean() => {
+                return None;
+            }
             // Refused in a transaction block: the server says so.
             Tidying::Everything if state != TransactionState::Idle => return None,
             Tidying::AllStatements => {
@@ -236,6 +316,12 @@ impl Talk {
                 b"DEALLOCATE ALL"
             }
             Tidying::Everything => {
+                if !Arc::ptr_eq(&self.settings, &self.startup) {
+                    if place == Place::WithoutServer {
+                        return None;
+                    }
+                    self.settings = Arc::clone(&self.startup);
+                }
                 self.forget_all();
                 b"DISCARD ALL"
             }
@@ -247,6 +333,33 @@ impl Talk {
         self.names.clear();
         self.drop_unnamed();
     }
+}
+
+/// Where a session is when it tidies up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    OnServer,
+    WithoutServer,
+}
+
+/// What a pinned session's client is told.
+fn notice(cause: PinCause, statement: Option<&str>) -> Answer {
+    let what = match cause {
+        PinCause::Set => "a setting that cannot move",
+        PinCause::Prepare => "an SQL-level prepared statement",
+        PinCause::Listen => "LISTEN",
+        PinCause::TemporaryTable => "a temporary object",
+        PinCause::CursorWithHold => "a cursor WITH HOLD",
+        PinCause::AdvisoryLock => "a session-level advisory lock",
+        PinCause::Unknown => "effects that cannot be known",
+    };
+    let of = statement.map_or_else(String::new, |text| format!("; made by: {text}"));
+    let mut answer = Answer::new(
+        SqlState(*b"00000"),
+        format!("surgetank: this session keeps its server connection because of {what}{of}"),
+    );
+    "it gives the connection back once that is gone".clone_into(&mut answer.hint);
+    answer
 }
 
 /// A statement that does nothing but throw prepared statements away, or all that a session left.

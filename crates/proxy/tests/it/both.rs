@@ -301,8 +301,7 @@ async fn a_listener_stands_for_its_dyno() {
         let url = format!("{}?application_name=psql", fixture.database.url_through(addr));
         let client = testkit::connect(&url).await;
         let name: String = client.query_one("SHOW application_name", &[]).await.unwrap().get(0);
-        // In regulate mode the server connection is everybody's.
-        assert_eq!(name, if mode == Mode::Observe { "psql" } else { "surgetank" });
+        assert_eq!(name, "psql", "{mode:?}");
         let named = |name: &str| {
             fixture.all_events().iter().any(
                 |event| matches!(event, Event::DynoNamed { name: told, .. } if **told == *name),

@@ -1,77 +1,11 @@
-//! What a session leaves behind in its server connection, and its end.
+//! Cancel requests, and the end of a session.
 
 use std::time::Duration;
 
 use proxy::Mode;
-use trace::{Event, PinCause};
 
 use crate::harness::{Fixture, MODES, SOON, code, limit};
 use crate::raw::Raw;
-
-#[tokio::test]
-async fn a_session_that_sets_something_keeps_its_server_connection() {
-    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
-    let watcher = fixture.postgres.superuser().await;
-    let (pinned, other) = (fixture.connect().await, fixture.connect().await);
-    pinned.batch_execute("SET work_mem = '7MB'").await.unwrap();
-    let pid: i32 = pinned.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
-    for _ in 0..5 {
-        let row = pinned
-            .query_one("SELECT current_setting('work_mem'), pg_backend_pid()", &[])
-            .await
-            .unwrap();
-        assert_eq!((row.get::<_, &str>(0), row.get::<_, i32>(1)), ("7MB", pid));
-        let row = other
-            .query_one("SELECT current_setting('work_mem'), pg_backend_pid()", &[])
-            .await
-            .unwrap();
-        assert_ne!(row.get::<_, &str>(0), "7MB");
-        assert_ne!(row.get::<_, i32>(1), pid);
-    }
-    let pins: Vec<PinCause> = fixture
-        .all_events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::SessionPinned { cause, .. } => Some(cause),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(pins, [PinCause::Set]);
-    drop(pinned);
-    // Its server connection is closed, not used again.
-    fixture.until_connections(&watcher, 1).await;
-    drop(other);
-    fixture.end().await;
-}
-
-#[tokio::test]
-async fn each_kind_of_session_state_pins() {
-    let cases = [
-        ("PREPARE p AS SELECT 1", "EXECUTE p", PinCause::Prepare),
-        ("LISTEN c", "NOTIFY c", PinCause::Listen),
-        ("CREATE TEMP TABLE t (n int)", "SELECT * FROM t", PinCause::TemporaryTable),
-        (
-            "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
-            "FETCH c",
-            PinCause::CursorWithHold,
-        ),
-        ("SELECT pg_advisory_lock(5)", "SELECT pg_advisory_unlock(5)", PinCause::AdvisoryLock),
-    ];
-    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
-    for (first, then, expected) in cases {
-        let client = fixture.connect().await;
-        client.batch_execute(first).await.unwrap();
-        let other = fixture.connect().await;
-        other.batch_execute("SELECT 1").await.unwrap();
-        client.batch_execute(then).await.unwrap();
-        let pinned = fixture.all_events().into_iter().rev().find_map(|event| match event {
-            Event::SessionPinned { cause, .. } => Some(cause),
-            _ => None,
-        });
-        assert_eq!(pinned, Some(expected), "{first}");
-    }
-    fixture.end().await;
-}
 
 #[tokio::test]
 async fn a_cancel_request_never_hits_another_session() {

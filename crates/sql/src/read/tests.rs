@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{fingerprint, read};
-use crate::{Kind, SessionEffect, normalise};
+use crate::{Effects, Kind, SessionEffect, normalise};
 
 #[track_caller]
 fn same(texts: &[&str]) {
@@ -137,57 +137,68 @@ fn kinds() {
 #[test]
 fn session_effects() {
     use SessionEffect::{
-        AdvisoryLock, CursorWithHold, Listen, Prepare, Set, TemporaryTable, Unknown,
+        AdvisoryLock, CursorWithHold, Deallocate, Execute, Listen, Prepare, Release, Set, SetLocal,
+        TemporaryTable, Unknown,
     };
-    let effects = [
-        ("set search_path = x", Some(Set)),
-        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Some(Set)),
-        ("set \"my.x\" = 1", Some(Set)),
-        ("set time zone 'UTC'", Some(Set)),
-        ("set local x = 1", None),
-        ("set transaction isolation level serializable", None),
-        ("set constraints all deferred", None),
-        ("update t set local = 1", None),
-        ("select set_config('a', 'b', false)", Some(Set)),
-        ("select set_config('a', f('b', true), $1)", Some(Set)),
-        ("select set_config('a', 'b', true)", None),
-        ("select pg_catalog.set_config('a', 'b', 'T')", None),
-        ("select set_config from t", None),
-        ("prepare p as select 1", Some(Prepare)),
-        ("prepare \"p\" as select 1", Some(Prepare)),
-        ("prepare transaction 'p'", None),
-        ("listen c", Some(Listen)),
-        ("unlisten *", None),
-        ("notify c", None),
-        ("create temp table t ()", Some(TemporaryTable)),
-        ("create local temporary view v as select 1", Some(TemporaryTable)),
-        ("create or replace temp view v as select 1", Some(TemporaryTable)),
-        ("create table pg_temp.t ()", Some(TemporaryTable)),
-        ("create table temp_orders (temp int)", None),
-        ("create unlogged table t ()", None),
-        ("create table if not exists t (temp int)", None),
-        ("select a into temp x from t", Some(TemporaryTable)),
-        ("with q as (select 1) select * into local temporary x from q", Some(TemporaryTable)),
-        ("select a into x from t", None),
-        ("insert into temp values (1)", None),
-        ("declare c cursor with hold for select 1", Some(CursorWithHold)),
-        ("declare c cursor for with hold as (select 1) select * from hold", None),
-        ("declare c cursor without hold for select 1", None),
-        ("select pg_advisory_lock(1)", Some(AdvisoryLock)),
-        ("select pg_try_advisory_lock_shared (1, 2)", Some(AdvisoryLock)),
-        ("select pg_advisory_xact_lock(1)", None),
-        ("select pg_advisory_unlock(1)", None),
-        ("select 'pg_advisory_lock(1)'", None),
-        ("do $$ begin end $$", Some(Unknown)),
-        ("load 'auto_explain'", Some(Unknown)),
-        ("select 1; set x = 1", Some(Set)),
-        ("begin; create temp table t (); commit", Some(TemporaryTable)),
-        ("rollback; listen x", Some(Listen)),
-        ("select 1", None),
-        ("", None),
+    let effects: &[(&str, &[SessionEffect])] = &[
+        ("set search_path = x", &[Set]),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", &[Set]),
+        ("set \"my.x\" = 1", &[Set]),
+        ("set time zone 'UTC'", &[Set]),
+        ("reset all", &[Set]),
+        ("set local x = 1", &[SetLocal]),
+        ("set transaction isolation level serializable", &[]),
+        ("set constraints all deferred", &[]),
+        ("update t set local = 1", &[]),
+        ("select set_config('a', 'b', false)", &[Set]),
+        ("select set_config('a', f('b', true), $1)", &[Set]),
+        ("select set_config('a', 'b', true)", &[SetLocal]),
+        ("select pg_catalog.set_config('a', 'b', 'T')", &[SetLocal]),
+        ("select set_config('a', 'b', true), set_config('a', 'b', false)", &[Set, SetLocal]),
+        ("select set_config from t", &[]),
+        ("prepare p as select 1", &[Prepare]),
+        ("prepare \"p\" as select 1", &[Prepare]),
+        ("prepare p as select set_config('a', 'b', false)", &[Prepare, Set]),
+        ("prepare transaction 'p'", &[]),
+        ("execute p", &[Execute]),
+        ("deallocate p", &[Deallocate, Release]),
+        ("discard all", &[Deallocate, Release, Set]),
+        ("listen c", &[Listen]),
+        ("unlisten *", &[Release]),
+        ("notify c", &[]),
+        ("create temp table t ()", &[TemporaryTable]),
+        ("create local temporary view v as select 1", &[TemporaryTable]),
+        ("create or replace temp view v as select 1", &[TemporaryTable]),
+        ("create table pg_temp.t ()", &[TemporaryTable]),
+        ("create function pg_temp.f() returns int", &[TemporaryTable]),
+        ("create table temp_orders (temp int)", &[]),
+        ("create unlogged table t ()", &[]),
+        ("create table if not exists t (temp int)", &[]),
+        ("drop table t", &[Release]),
+        ("select a into temp x from t", &[TemporaryTable]),
+        ("with q as (select 1) select * into local temporary x from q", &[TemporaryTable]),
+        ("select a into x from t", &[]),
+        ("insert into temp values (1)", &[]),
+        ("declare c cursor with hold for select 1", &[CursorWithHold]),
+        ("declare c cursor for with hold as (select 1) select * from hold", &[]),
+        ("declare c cursor without hold for select 1", &[]),
+        ("close c", &[Release]),
+        ("select pg_advisory_lock(1)", &[AdvisoryLock]),
+        ("select pg_try_advisory_lock_shared (1, 2)", &[AdvisoryLock]),
+        ("select pg_advisory_xact_lock(1)", &[]),
+        ("select pg_advisory_unlock(1)", &[Release]),
+        ("select 'pg_advisory_lock(1)'", &[]),
+        ("do $$ begin end $$", &[Unknown]),
+        ("load 'auto_explain'", &[Unknown]),
+        ("select 1; set x = 1", &[Set]),
+        ("begin; create temp table t (); set a = 1; commit", &[TemporaryTable, Set]),
+        ("rollback; listen x", &[Listen]),
+        ("select 1", &[]),
+        ("", &[]),
     ];
-    for (text, effect) in effects {
-        assert_eq!(read(text).session_effect, effect, "{text}");
+    for (text, effects) in effects {
+        let expected = effects.iter().fold(Effects::NONE, |sum, effect| sum.with(*effect));
+        assert_eq!(read(text).effects, expected, "{text}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use sql::SessionEffect;
 use trace::{Fingerprint, Outcome, PinCause, RequestKind, TransactionState};
 use wire::backend;
 use wire::frame::HEADER;
@@ -13,7 +14,7 @@ use crate::conversation::{Expect, OurReply, Shown, Times};
 use crate::journal::Reading;
 use crate::pump::End;
 use crate::regulate::local::too_large;
-use crate::regulate::talk::{PARSE_MAX, Tidying};
+use crate::regulate::talk::{PARSE_MAX, Place, Tidying};
 use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room};
 
 impl Leased<'_> {
@@ -25,7 +26,7 @@ impl Leased<'_> {
         times: Times,
     ) -> Fate {
         let text = frontend::text_head(content);
-        if is_whole && let Some((done, statement)) = self.talk.tidy_up(text) {
+        if is_whole && let Some((done, statement)) = self.talk.tidy_up(text, Place::OnServer) {
             let status = match self.talk.conversation.transaction() {
                 TransactionState::Idle => b'I',
                 TransactionState::Open => b'T',
@@ -37,18 +38,24 @@ impl Leased<'_> {
             });
             let (kind, ok) = (RequestKind::Simple, Outcome::Ok);
             self.talk.record_local(kind, statement, (content.len() + HEADER, done.len() + 12), ok);
+            // `DISCARD ALL` has changed what the session's settings are.
+            let mut inserted = std::mem::take(&mut self.talk.inserted);
+            self.align(&mut inserted);
+            self.talk.inserted = inserted;
             return Fate::Drop;
         }
         // "A simple Query message also destroys the unnamed statement."
-        self.server.unnamed = OnServer::Nobodys;
+        self.server.statements.unnamed = OnServer::Nobodys;
         self.talk.drop_unnamed();
         let reading = self.talk.journal.read(text);
         if !is_whole {
             self.talk.pin(PinCause::Unknown, reading.fingerprint);
         }
-        // One name that is not ours, and unknown: the server will say so.
-        if !matches!(Tidying::read(text), Some(Tidying::One(_))) {
-            self.mind(reading);
+        self.talk.mind(reading, text);
+        // One name that is not ours concerns none of our statements.
+        let is_one = || matches!(Tidying::read(text), Some(Tidying::One(_)));
+        if reading.effects.has(SessionEffect::Deallocate) && !is_one() {
+            self.server.statements.doubt();
         }
         self.talk.conversation.query(reading.fingerprint, times);
         Fate::Pass
@@ -63,7 +70,7 @@ impl Leased<'_> {
         if !is_whole {
             // The unnamed one may pass in pieces, since the session is pinned to where it goes.
             return if content.first() == Some(&0) {
-                self.server.unnamed = OnServer::Of(self.talk.drop_unnamed());
+                self.server.statements.unnamed = OnServer::Of(self.talk.drop_unnamed());
                 self.talk.pin(PinCause::Unknown, Fingerprint::NONE);
                 self.expect(Expect::Parse(None, Shown::Client), times);
                 Ok(Fate::Pass)
@@ -75,14 +82,19 @@ impl Leased<'_> {
         let rest = statements::content(content, &parse);
         if parse.name.is_empty() {
             let reading = self.talk.journal.read(parse.query);
-            self.server.unnamed = OnServer::Of(self.talk.set_unnamed(rest, reading));
+            let id = self.talk.set_unnamed(rest, reading);
+            self.server.statements.unnamed = OnServer::Of(id);
             self.expect(Expect::Parse(None, Shown::Client), times);
             self.talk.conversation.name(reading.fingerprint);
             return Ok(Fate::Pass);
         }
-        let journal = &self.talk.journal;
-        let prepared = self.statements.intern(rest, || journal.read(parse.query));
-        if self.server.has(prepared.id) {
+        let (journal, meaning) = (&self.talk.journal, self.talk.settings.meaning());
+        let statements = &self.house.statements;
+        let prepared = statements.intern(rest, meaning, || journal.read(parse.query));
+        if self.talk.residue.is_meaning_open() {
+            self.server.statements.spoil(prepared.id);
+        }
+        if self.server.statements.has(prepared.id) {
             self.expect(Expect::Ours(OurReply::ParseComplete), times);
         } else {
             self.prepare(&prepared, Shown::Client, times);
@@ -107,20 +119,20 @@ impl Leased<'_> {
         if head.statement.is_empty() {
             self.bring_unnamed(times);
             self.expect(Expect::Bind, times);
-            if let Some(reading) = self.talk.unnamed.as_ref().map(|unnamed| unnamed.reading) {
-                self.talk.conversation.name(reading.fingerprint);
-                self.mind(reading);
+            if let Some(unnamed) = self.talk.unnamed.take() {
+                self.talk.conversation.name(unnamed.reading.fingerprint);
+                self.mind(unnamed.reading, statements::text(&unnamed.content));
+                self.talk.unnamed = Some(unnamed);
             }
             return Fate::Pass;
         }
-        let Some(prepared) = self.talk.names.get(head.statement).map(Arc::clone) else {
+        let Some(prepared) = self.bring_named(head.statement, times) else {
             self.expect(Expect::Bind, times);
             return Fate::Pass;
         };
-        self.bring(&prepared, times);
         self.expect(Expect::Bind, times);
         self.talk.conversation.name(prepared.reading.fingerprint);
-        self.mind(prepared.reading);
+        self.mind(prepared.reading, prepared.text());
         head.put_renamed(&mut self.talk.inserted, total, &prepared.name);
         Fate::Behead(HEADER + head.len)
     }
@@ -132,8 +144,7 @@ impl Leased<'_> {
         };
         if name.is_empty() {
             self.bring_unnamed(times);
-        } else if let Some(prepared) = self.talk.names.get(name).map(Arc::clone) {
-            self.bring(&prepared, times);
+        } else if let Some(prepared) = self.bring_named(name, times) {
             self.expect(Expect::Describe, times);
             self.talk.conversation.name(prepared.reading.fingerprint);
             Target::Statement(&prepared.name).put_describe(&mut self.talk.inserted);
@@ -148,7 +159,7 @@ impl Leased<'_> {
             Target::Portal(_) => {}
             Target::Statement([]) => {
                 self.talk.drop_unnamed();
-                self.server.unnamed = OnServer::Nobodys;
+                self.server.statements.unnamed = OnServer::Nobodys;
             }
             Target::Statement(name) => {
                 // The statement stays on the server, for whoever else has it.
@@ -165,15 +176,30 @@ impl Leased<'_> {
         self.talk.conversation.extended(Some(expect), times);
     }
 
-    /// Sees to it that the server has the statement.
-    fn bring(&mut self, prepared: &Prepared, times: Times) {
-        if !self.server.has(prepared.id) {
-            self.prepare(prepared, Shown::Nobody, times);
+    /// Sees to it that the server has the session's statement of this name.
+    fn bring_named(&mut self, name: &[u8], times: Times) -> Option<Arc<Prepared>> {
+        let named = self.talk.names.get_mut(name)?;
+        if self.server.statements.has(named.id) {
+            return Some(Arc::clone(named));
         }
+        // Prepared now, it will mean what the session's present settings make of it.
+        let meaning = self.talk.settings.meaning();
+        if named.meaning != meaning {
+            let reading = named.reading;
+            *named = self.house.statements.intern(named.content(), meaning, || reading);
+        }
+        let prepared = Arc::clone(named);
+        if !self.server.statements.has(prepared.id) {
+            self.prepare(&prepared, Shown::Nobody, times);
+        }
+        Some(prepared)
     }
 
     fn prepare(&mut self, prepared: &Prepared, shown: Shown, times: Times) {
-        if let Room::Close(id) = self.server.add(prepared.id) {
+        if self.talk.residue.is_meaning_open() {
+            self.talk.tainted.push(prepared.id);
+        }
+        if let Room::Close(id) = self.server.statements.add(prepared.id) {
             id.put_close(&mut self.talk.inserted);
             self.expect(Expect::Close(Shown::Nobody), times);
         }
@@ -184,29 +210,26 @@ impl Leased<'_> {
     /// Sees to it that the server's unnamed statement is this session's: its own, or none.
     fn bring_unnamed(&mut self, times: Times) {
         let id = OnServer::Of(self.talk.unnamed_id());
-        if self.server.unnamed == id {
+        if self.server.statements.unnamed == id {
             return;
         }
         if let Some(unnamed) = &self.talk.unnamed {
             statements::put_parse(&mut self.talk.inserted, b"", &unnamed.content);
-            self.server.unnamed = id;
+            self.server.statements.unnamed = id;
             self.expect(Expect::Parse(None, Shown::Nobody), times);
-        } else if self.server.unnamed != OnServer::Nobodys {
+        } else if self.server.statements.unnamed != OnServer::Nobodys {
             // Else the Bind would find another session's.
             Target::Statement(b"").put_close(&mut self.talk.inserted);
-            self.server.unnamed = OnServer::Nobodys;
+            self.server.statements.unnamed = OnServer::Nobodys;
             self.expect(Expect::Close(Shown::Nobody), times);
         }
     }
 
     /// Minds what a statement that is about to run leaves behind.
-    fn mind(&mut self, reading: Reading) {
-        if let Some(cause) = reading.effect {
-            self.talk.pin(cause, reading.fingerprint);
-        }
-        if matches!(reading.kind, sql::Kind::Deallocate | sql::Kind::Discard) {
-            self.server.doubt();
-            self.talk.pin(PinCause::Unknown, reading.fingerprint);
+    fn mind(&mut self, reading: Reading, text: &[u8]) {
+        self.talk.mind(reading, text);
+        if reading.effects.has(SessionEffect::Deallocate) {
+            self.server.statements.doubt();
         }
     }
 }

@@ -1,0 +1,224 @@
+//! Asides: queries of the proxy's own, between those of the client, whose answers nobody is shown.
+//!
+//! * *Align*: before the client is heard, the server connection gets the session's settings.
+//! * *Rename*: after a `RESET`, the session is called again what it called itself at its start.
+//! * *Ask*: after a transaction, PostgreSQL is asked what it has left behind.
+
+use std::sync::Arc;
+
+use wire::Piece;
+use wire::backend::{self, Report, tag as reply};
+use wire::frame::body;
+use wire::frontend;
+
+use trace::{SqlState, TransactionState};
+
+use super::{Leased, Replies};
+use crate::answer::Answer;
+use crate::buffer::Outbox;
+use crate::conversation::Shown;
+use crate::regulate::question::Answers;
+use crate::settings::{APPLICATION_NAME, OUR_NAME, Settings, put_quoted, steps};
+use crate::statements::OnServer;
+
+/// What a query of ours is for.
+#[derive(Debug)]
+pub(super) enum Aside {
+    /// The server connection has these settings afterwards; if a request depends on that, it waits.
+    Align { then: Arc<Settings>, decides: bool },
+    /// The session has its name of the beginning again.
+    Rename,
+    /// The question that `Residue` holds.
+    Ask(Answers),
+}
+
+impl Leased<'_> {
+    /// The session has just got the server connection: makes it the session's own.
+    pub(in crate::regulate) fn begin(&mut self, to_server: &mut Outbox, to_client: &mut Outbox) {
+        if self.is_aligned() {
+            self.tell(|write| write(to_client.bytes()));
+        } else {
+            self.align(to_server.bytes());
+        }
+    }
+
+    fn is_aligned(&self) -> bool {
+        self.server.settings.as_ref().is_some_and(|own| Arc::ptr_eq(own, &self.talk.settings))
+    }
+
+    /// Asks for the session's settings, as far as the server connection has others.
+    pub(super) fn align(&mut self, out: &mut Vec<u8>) {
+        let Some(own) = self.server.settings.clone() else { return };
+        for step in steps(&own, &self.talk.settings) {
+            let then = self.house.settings.settings(step.then);
+            self.say(out, &step.query, Aside::Align { then, decides: step.decides });
+        }
+    }
+
+    fn say(&mut self, out: &mut Vec<u8>, query: &[u8], aside: Aside) {
+        frontend::put_query(out, query);
+        // "A simple Query message also destroys the unnamed statement."
+        self.server.statements.unnamed = OnServer::Nobodys;
+        self.talk.conversation.aside();
+        self.asides.push_back(aside);
+    }
+
+    /// All that was judged is sent. If nothing is under way, says what is to be said before the
+    /// server connection can be given back; `true` if nothing is.
+    pub(super) fn wind_up(&mut self, to_server: &mut Outbox) -> bool {
+        let conversation = &self.talk.conversation;
+        if !conversation.is_quiet() || conversation.transaction() == TransactionState::Failed {
+            return false;
+        }
+        if self.unfit.is_some() {
+            return true;
+        }
+        if self.talk.residue.take_renames() {
+            self.rename(to_server.bytes());
+        }
+        if self.talk.conversation.transaction() != TransactionState::Idle {
+            return false;
+        }
+        if let Some(question) = self.talk.residue.ask(&self.talk.settings) {
+            let text = question.text();
+            self.say(to_server.bytes(), &text, Aside::Ask(Answers::default()));
+        }
+        for id in self.talk.tainted.drain(..) {
+            self.server.statements.spoil(id);
+        }
+        self.talk.residue.is_clean() && self.talk.conversation.may_release()
+    }
+
+    /// `RESET application_name` gave the session our name, if it was run.
+    fn rename(&mut self, out: &mut Vec<u8>) {
+        let name = self.talk.startup.get(APPLICATION_NAME).unwrap_or_default();
+        let mut query = b"SELECT pg_catalog.set_config('application_name', ".to_vec();
+        put_quoted(&mut query, name);
+        query.extend_from_slice(
+            b", false) WHERE pg_catalog.current_setting('application_name') \
+              OPERATOR(pg_catalog.=) ",
+        );
+        put_quoted(&mut query, OUR_NAME);
+        self.say(out, &query, Aside::Rename);
+    }
+
+    /// Whether the client must wait for an aside.
+    pub(super) fn holds_back(&self) -> bool {
+        self.asides.iter().any(|aside| matches!(aside, Aside::Align { decides: true, .. }))
+    }
+
+    /// Hears a message of the answer to an aside.
+    pub(super) fn hear_aside(&mut self, piece: Piece, message: &[u8]) -> Shown {
+        let content = body(message);
+        match piece.tag {
+            reply::PARAMETER_STATUS => {
+                if let Ok((name, value)) = backend::parameter(content) {
+                    self.hear_parameter(name, value);
+                }
+            }
+            reply::DATA_ROW => {
+                if let Some(Aside::Ask(answers)) = self.asides.front_mut() {
+                    if piece.len == piece.total {
+                        answers.read(content, &self.talk.user);
+                    } else {
+                        self.refused = Some(too_long());
+                    }
+                }
+            }
+            reply::ERROR_RESPONSE => {
+                let report = Report::read(content);
+                if report.is_fatal() {
+                    self.talk.hear_fatal();
+                    return Shown::Client;
+                }
+                let code = SqlState::from_bytes(report.code).unwrap_or(SqlState(*b"XX000"));
+                let mut answer = Answer::new(code, String::from_utf8_lossy(report.message));
+                answer.hint = String::from_utf8_lossy(report.hint).into_owned();
+                self.refused = Some(answer);
+            }
+            reply::READY_FOR_QUERY => self.conclude(),
+            reply::NOTIFICATION_RESPONSE => return Shown::Client,
+            _ => {}
+        }
+        Shown::Nobody
+    }
+
+    pub(super) fn hear_parameter(&mut self, name: &[u8], value: &[u8]) {
+        let registry = &self.house.settings;
+        self.server.reported = registry.reported_with(&self.server.reported, name, value);
+    }
+
+    /// The oldest aside is over.
+    fn conclude(&mut self) {
+        let refused = self.refused.take();
+        match (self.asides.pop_front(), refused) {
+            (Some(Aside::Align { then, .. }), None) => {
+                // Behind a step that failed, it is not what was meant.
+                let is_known = self.unfit.is_none();
+                self.server.settings = is_known.then_some(then);
+            }
+            (Some(Aside::Align { decides: true, .. }), Some(answer)) => self.unfit = Some(answer),
+            (Some(Aside::Ask(answers)), None) => self.take_answers(&answers),
+            (Some(Aside::Ask(_)), Some(_)) => {
+                self.talk.residue.answered(None, 0);
+                self.talk.tell_pin();
+            }
+            (Some(Aside::Align { .. } | Aside::Rename) | None, _) => {}
+        }
+    }
+
+    fn take_answers(&mut self, answers: &Answers) {
+        let registry = &self.house.settings;
+        let startup = self.talk.startup.get(APPLICATION_NAME).unwrap_or_default();
+        let with = |ours: &[u8], settings: &Settings| {
+            let changes = answers.values.iter().map(|(name, value)| {
+                let value = value.as_deref();
+                if **name != *APPLICATION_NAME {
+                    return (&**name, value);
+                }
+                (&**name, Some(value.filter(|value| *value != OUR_NAME).unwrap_or(ours)))
+            });
+            registry.settings(settings.changed(changes))
+        };
+        let (own, server) = (with(startup, &self.talk.settings), self.server.settings.as_ref());
+        self.server.settings = server.map(|settings| with(OUR_NAME, settings));
+        self.talk.settings = own;
+        self.talk.residue.answered(Some(answers), self.talk.settings.len());
+        self.talk.tell_pin();
+    }
+
+    /// Tells the client what its settings are, as far as it was told otherwise.
+    pub(super) fn tell(&mut self, put: impl FnOnce(&mut dyn FnMut(&mut Vec<u8>))) {
+        let (reported, told) = (&self.server.reported, &self.talk.told);
+        if Arc::ptr_eq(reported, told) {
+            return;
+        }
+        let mut now = (**told).clone();
+        let mut has_news = false;
+        for (name, value) in reported.unlike(told) {
+            now.set(name, value);
+            has_news = true;
+        }
+        if has_news {
+            put(&mut |out| {
+                for (name, value) in reported.unlike(told) {
+                    backend::put_parameter(out, name, value);
+                }
+            });
+        }
+        let now = self.house.settings.reported(now);
+        self.talk.told = now;
+    }
+
+    /// What is to be told once all asides are over.
+    pub(super) fn settle(&mut self, replies: &mut Replies<'_>) {
+        if self.asides.is_empty() {
+            self.tell(|write| replies.put(write));
+        }
+    }
+}
+
+/// A value that is not read, and so does not move.
+fn too_long() -> Answer {
+    Answer::new(SqlState(*b"54000"), "surgetank: the value of a setting is too long")
+}

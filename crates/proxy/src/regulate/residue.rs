@@ -1,0 +1,279 @@
+//! What a session may have left in its server connection: from the texts of its statements what
+//! *may* be there, from PostgreSQL's answers what *is*.
+//!
+//! ```text
+//!   clean ──a statement with an effect──▶ in doubt ──transaction over: asked──▶ clean
+//!                                            ▲                          └────▶ pinned
+//!                                            └── a statement that may undo it ────┘
+//! ```
+//! A session that is not clean keeps its server connection.
+
+use std::collections::BTreeSet;
+
+use sql::{Effects, SessionEffect, Touched};
+use trace::{Fingerprint, PinCause};
+
+use super::question::{Answers, Question, all_objects};
+use crate::settings::{APPLICATION_NAME, Settings, shapes_constants};
+
+/// Settings that one session may carry from one server connection to the next.
+const SETTINGS_MAX: usize = 64;
+
+/// When PostgreSQL is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// There is nothing to ask.
+    No,
+    /// When the transaction is over.
+    Due,
+    /// When the next one is over: the last question was not answered.
+    Later,
+}
+
+/// Why a session is pinned, and by which statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pin {
+    pub(super) cause: PinCause,
+    pub(super) statement: Fingerprint,
+}
+
+/// What a session may have left behind.
+#[derive(Debug)]
+pub(super) struct Residue {
+    /// Settings whose values are in doubt.
+    names: BTreeSet<Box<[u8]>>,
+    /// Whether some may be back at their defaults.
+    restores: bool,
+    /// Settings changed for this transaction only.
+    local: BTreeSet<Box<[u8]>>,
+    /// Settings that an SQL-level prepared statement changes when it is executed.
+    in_prepared: BTreeSet<Box<[u8]>>,
+    /// Kinds of object that may be there, and the first statement that made one of each.
+    objects: Effects,
+    makers: Vec<(SessionEffect, Fingerprint)>,
+    look: Look,
+    asked: Option<Question>,
+    /// What no question can settle.
+    sealed: Option<Pin>,
+    /// The pin that was told last.
+    told: Option<Pin>,
+    /// Whether `application_name` may be reset.
+    renames: bool,
+}
+
+impl Default for Residue {
+    fn default() -> Self {
+        Self {
+            names: BTreeSet::new(),
+            restores: false,
+            local: BTreeSet::new(),
+            in_prepared: BTreeSet::new(),
+            objects: Effects::NONE,
+            makers: Vec::new(),
+            look: Look::No,
+            asked: None,
+            sealed: None,
+            told: None,
+            renames: false,
+        }
+    }
+}
+
+impl Residue {
+    /// Whether the server connection may serve others.
+    pub(super) fn is_clean(&self) -> bool {
+        self.names.is_empty()
+            && self.objects.is_empty()
+            && self.sealed.is_none()
+            && self.asked.is_none()
+            && !self.renames
+    }
+
+    /// A statement with an effect is about to run; `read` tells which settings it may change.
+    pub(super) fn note(
+        &mut self,
+        effects: Effects,
+        statement: Fingerprint,
+        own: &Settings,
+        read: impl FnOnce() -> Touched,
+    ) {
+        if effects.has(SessionEffect::Set) || effects.has(SessionEffect::SetLocal) {
+            self.note_settings(&read(), effects, statement, own);
+        }
+        if effects.has(SessionEffect::Execute) {
+            self.names.extend(self.in_prepared.iter().cloned());
+            self.restores = true;
+        }
+        for (kind, _) in PIN_CAUSES.iter().filter(|(kind, _)| effects.has(*kind)) {
+            self.objects = self.objects.with(*kind);
+            if !self.makers.iter().any(|(known, _)| known == kind) {
+                self.makers.push((*kind, statement));
+            }
+            self.look = Look::Due;
+        }
+        if effects.has(SessionEffect::Release) && !self.objects.is_empty() {
+            self.look = Look::Due;
+        }
+    }
+
+    fn note_settings(
+        &mut self,
+        touched: &Touched,
+        effects: Effects,
+        statement: Fingerprint,
+        own: &Settings,
+    ) {
+        let bytes = |name: &String| -> Box<[u8]> { name.as_bytes().into() };
+        self.local.extend(touched.local.iter().map(bytes));
+        self.names.extend(touched.names.iter().filter(|name| !is_transactional(name)).map(bytes));
+        if effects.has(SessionEffect::Prepare) {
+            self.in_prepared.extend(touched.names.iter().map(bytes));
+        }
+        self.restores |= touched.restores;
+        if touched.everything {
+            self.names.extend(own.names().map(Into::into));
+        }
+        self.renames |= touched.restores && self.names.contains(APPLICATION_NAME);
+        if touched.unknown || self.names.contains(b"seed".as_slice()) {
+            self.seal(Pin { cause: PinCause::Set, statement });
+        }
+    }
+
+    /// The server says that a setting has changed: perhaps a function did it.
+    pub(super) fn note_report(&mut self, name: &[u8]) {
+        let name = name.to_ascii_lowercase();
+        let names: &[&[u8]] = match name.as_slice() {
+            b"is_superuser" => &[b"role", b"session_authorization"],
+            b"in_hot_standby" | b"integer_datetimes" | b"server_encoding" | b"server_version" => {
+                return;
+            }
+            name => &[name],
+        };
+        let known = |name: &[u8]| self.names.contains(name) || self.local.contains(name);
+        if !names.iter().any(|name| known(name)) {
+            self.names.extend(names.iter().map(|name| Box::from(*name)));
+            self.restores = true;
+        }
+    }
+
+    /// Something was undone, or may have been.
+    pub(super) fn note_rollback(&mut self) {
+        self.restores = true;
+    }
+
+    /// From now on the session stays where it is.
+    pub(super) fn seal(&mut self, pin: Pin) {
+        self.sealed.get_or_insert(pin);
+    }
+
+    /// `DISCARD ALL` was done: all that could not be known is gone, too.
+    pub(super) fn discarded(&mut self) {
+        self.sealed = None;
+        self.objects = all_objects();
+        self.look = Look::Due;
+    }
+
+    /// A request begins.
+    pub(super) fn resume(&mut self) {
+        if self.look == Look::Later {
+            self.look = Look::Due;
+        }
+    }
+
+    /// Whether constants of a statement that is prepared now may be read otherwise than by the
+    /// session's known settings.
+    pub(super) fn is_meaning_open(&self) -> bool {
+        let asked = self.asked.iter().flat_map(|question| &question.names);
+        let mut open = self.names.iter().chain(&self.local).chain(asked);
+        open.any(|name| shapes_constants(name))
+    }
+
+    /// Whether `application_name` may have been reset since the last call.
+    pub(super) fn take_renames(&mut self) -> bool {
+        std::mem::take(&mut self.renames)
+    }
+
+    /// The transaction is over; what PostgreSQL must be asked now, if anything.
+    pub(super) fn ask(&mut self, own: &Settings) -> Option<&Question> {
+        self.local.clear();
+        let is_due = self.look == Look::Due || !self.names.is_empty();
+        if !is_due || self.look == Look::Later || self.asked.is_some() {
+            if self.names.is_empty() {
+                self.restores = false;
+            }
+            return None;
+        }
+        if self.names.contains(b"client_encoding".as_slice()) {
+            // Their bytes are others now.
+            self.names.extend(own.not_ascii().map(Into::into));
+        }
+        let mut question = Question {
+            names: std::mem::take(&mut self.names).into_iter().collect(),
+            restores: std::mem::take(&mut self.restores),
+            objects: Effects::NONE,
+        };
+        if self.look == Look::Due {
+            question.objects = std::mem::take(&mut self.objects);
+            self.look = Look::No;
+        }
+        self.asked = Some(question);
+        self.asked.as_ref()
+    }
+
+    /// The answer to the question; `None` if there is none. `settings` is how many the session has
+    /// now.
+    pub(super) fn answered(&mut self, answers: Option<&Answers>, settings: usize) {
+        let Some(question) = self.asked.take() else { return };
+        let Some(answers) = answers else {
+            self.names.extend(question.names);
+            self.restores |= question.restores;
+            self.objects = self.objects.union(question.objects);
+            self.look = Look::Later;
+            return;
+        };
+        // What was made since stands beside what was found.
+        self.objects = self.objects.union(answers.objects);
+        let objects = self.objects;
+        self.makers.retain(|(kind, _)| objects.has(*kind));
+        if !objects.has(SessionEffect::Prepare) {
+            self.in_prepared.clear();
+        }
+        if answers.has_giant || settings > SETTINGS_MAX {
+            self.seal(Pin { cause: PinCause::Set, statement: Fingerprint::NONE });
+        }
+    }
+
+    /// The pin, if the session has got another one since the last call. Only what PostgreSQL has
+    /// confirmed counts, or cannot be asked about.
+    pub(super) fn news(&mut self) -> Option<Pin> {
+        if self.asked.is_some() || self.look == Look::Due {
+            return None;
+        }
+        let now = self.sealed.or_else(|| {
+            let (kind, cause) = PIN_CAUSES.iter().find(|(kind, _)| self.objects.has(*kind))?;
+            let maker = self.makers.iter().find(|(known, _)| known == kind);
+            let statement = maker.map_or(Fingerprint::NONE, |(_, statement)| *statement);
+            Some(Pin { cause: *cause, statement })
+        });
+        let is_news = now.is_some() && self.told != now;
+        self.told = now;
+        now.filter(|_| is_news)
+    }
+}
+
+/// Kinds of object that pin a session.
+const PIN_CAUSES: [(SessionEffect, PinCause); 5] = [
+    (SessionEffect::Prepare, PinCause::Prepare),
+    (SessionEffect::Listen, PinCause::Listen),
+    (SessionEffect::TemporaryTable, PinCause::TemporaryTable),
+    (SessionEffect::CursorWithHold, PinCause::CursorWithHold),
+    (SessionEffect::AdvisoryLock, PinCause::AdvisoryLock),
+];
+
+/// Settings of the transaction, whichever way they are set.
+fn is_transactional(name: &str) -> bool {
+    matches!(name, "transaction_isolation" | "transaction_read_only" | "transaction_deferrable")
+}
+
+#[cfg(test)]
+mod tests;
