@@ -288,12 +288,12 @@ impl Judge for Leased<'_> {
             let mut replies = Replies(server, to_client);
             if is_aside {
                 self.settle(&mut replies);
+                self.notify(&mut replies);
             }
             if piece.part.begins() {
                 self.take_turns(&mut replies);
             }
         }
-        self.notify(&mut Replies(server, to_client));
         Ok(())
     }
 

@@ -30,6 +30,16 @@ enum Look {
     Later,
 }
 
+/// Which settings may be back at their defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Restored {
+    Nothing,
+    /// Some of those whose values are in doubt.
+    Some,
+    /// All that the session has.
+    Everything,
+}
+
 /// Why a session is pinned, and by which statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pin {
@@ -42,8 +52,7 @@ pub(super) struct Pin {
 pub(super) struct Residue {
     /// Settings whose values are in doubt.
     names: BTreeSet<Box<[u8]>>,
-    /// Whether some may be back at their defaults.
-    restores: bool,
+    restored: Restored,
     /// Settings changed for this transaction only.
     local: BTreeSet<Box<[u8]>>,
     /// Settings that an SQL-level prepared statement changes when it is executed.
@@ -65,7 +74,7 @@ impl Default for Residue {
     fn default() -> Self {
         Self {
             names: BTreeSet::new(),
-            restores: false,
+            restored: Restored::Nothing,
             local: BTreeSet::new(),
             in_prepared: BTreeSet::new(),
             objects: Effects::NONE,
@@ -86,6 +95,7 @@ impl Residue {
             && self.objects.is_empty()
             && self.sealed.is_none()
             && self.asked.is_none()
+            && self.restored != Restored::Everything
             && !self.renames
     }
 
@@ -94,15 +104,14 @@ impl Residue {
         &mut self,
         effects: Effects,
         statement: Fingerprint,
-        own: &Settings,
         read: impl FnOnce() -> Touched,
     ) {
         if effects.has(SessionEffect::Set) || effects.has(SessionEffect::SetLocal) {
-            self.note_settings(&read(), effects, statement, own);
+            self.note_settings(&read(), effects, statement);
         }
         if effects.has(SessionEffect::Execute) {
             self.names.extend(self.in_prepared.iter().cloned());
-            self.restores = true;
+            self.note_rollback();
         }
         for (kind, _) in PIN_CAUSES.iter().filter(|(kind, _)| effects.has(*kind)) {
             self.objects = self.objects.with(*kind);
@@ -111,29 +120,27 @@ impl Residue {
             }
             self.look = Look::Due;
         }
-        if effects.has(SessionEffect::Release) && !self.objects.is_empty() {
+        let asked = self.asked.as_ref().map_or(Effects::NONE, |question| question.objects);
+        if effects.has(SessionEffect::Release) && !self.objects.union(asked).is_empty() {
             self.look = Look::Due;
         }
     }
 
-    fn note_settings(
-        &mut self,
-        touched: &Touched,
-        effects: Effects,
-        statement: Fingerprint,
-        own: &Settings,
-    ) {
+    fn note_settings(&mut self, touched: &Touched, effects: Effects, statement: Fingerprint) {
         let bytes = |name: &String| -> Box<[u8]> { name.as_bytes().into() };
         self.local.extend(touched.local.iter().map(bytes));
         self.names.extend(touched.names.iter().filter(|name| !is_transactional(name)).map(bytes));
         if effects.has(SessionEffect::Prepare) {
             self.in_prepared.extend(touched.names.iter().map(bytes));
         }
-        self.restores |= touched.restores;
-        if touched.everything {
-            self.names.extend(own.names().map(Into::into));
+        if touched.restores {
+            self.note_rollback();
         }
-        self.renames |= touched.restores && self.names.contains(APPLICATION_NAME);
+        if touched.everything {
+            self.restored = Restored::Everything;
+        }
+        let is_renamed = touched.everything || self.names.contains(APPLICATION_NAME);
+        self.renames |= touched.restores && is_renamed;
         if touched.unknown || self.names.contains(b"seed".as_slice()) {
             self.seal(Pin { cause: PinCause::Set, statement });
         }
@@ -152,13 +159,13 @@ impl Residue {
         let known = |name: &[u8]| self.names.contains(name) || self.local.contains(name);
         if !names.iter().any(|name| known(name)) {
             self.names.extend(names.iter().map(|name| Box::from(*name)));
-            self.restores = true;
+            self.note_rollback();
         }
     }
 
     /// Something was undone, or may have been.
     pub(super) fn note_rollback(&mut self) {
-        self.restores = true;
+        self.restored = self.restored.max(Restored::Some);
     }
 
     /// From now on the session stays where it is.
@@ -196,11 +203,17 @@ impl Residue {
     /// The transaction is over; what PostgreSQL must be asked now, if anything.
     pub(super) fn ask(&mut self, own: &Settings) -> Option<&Question> {
         self.local.clear();
-        let is_due = self.look == Look::Due || !self.names.is_empty();
-        if !is_due || self.look == Look::Later || self.asked.is_some() {
-            if self.names.is_empty() {
-                self.restores = false;
-            }
+        if self.asked.is_some() || self.look == Look::Later {
+            return None;
+        }
+        if self.restored == Restored::Everything {
+            self.names.extend(own.names().map(Into::into));
+        }
+        let restores = std::mem::replace(&mut self.restored, Restored::Nothing);
+        if self.objects.is_empty() {
+            self.look = Look::No;
+        }
+        if self.look == Look::No && self.names.is_empty() {
             return None;
         }
         if self.names.contains(b"client_encoding".as_slice()) {
@@ -209,7 +222,7 @@ impl Residue {
         }
         let mut question = Question {
             names: std::mem::take(&mut self.names).into_iter().collect(),
-            restores: std::mem::take(&mut self.restores),
+            restores: restores != Restored::Nothing,
             objects: Effects::NONE,
         };
         if self.look == Look::Due {
@@ -226,7 +239,9 @@ impl Residue {
         let Some(question) = self.asked.take() else { return };
         let Some(answers) = answers else {
             self.names.extend(question.names);
-            self.restores |= question.restores;
+            if question.restores {
+                self.note_rollback();
+            }
             self.objects = self.objects.union(question.objects);
             self.look = Look::Later;
             return;

@@ -168,7 +168,7 @@ impl Talk {
             self.keep_text(reading.fingerprint, text);
         }
         let settings = || sql::settings(&String::from_utf8_lossy(text));
-        self.residue.note(reading.effects, reading.fingerprint, &self.settings, settings);
+        self.residue.note(reading.effects, reading.fingerprint, settings);
         if reading.effects.has(SessionEffect::Unknown) {
             self.pin(PinCause::Unknown, reading.fingerprint);
         }

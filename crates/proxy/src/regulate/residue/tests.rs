@@ -6,9 +6,8 @@ use crate::settings::Registry;
 const SAVED: Fingerprint = Fingerprint(7);
 
 fn run(residue: &mut Residue, text: &str) {
-    let own = Registry::default().only_name(b"web");
     residue.resume();
-    residue.note(sql::read(text).effects, SAVED, &own, || sql::settings(text));
+    residue.note(sql::read(text).effects, SAVED, || sql::settings(text));
 }
 
 fn ask(residue: &mut Residue) -> Option<&Question> {
@@ -104,4 +103,17 @@ fn what_a_prepared_statement_sets_is_asked_when_it_runs() {
     residue.answered(Some(&found(Some(SessionEffect::Prepare))), 1);
     run(&mut residue, "EXECUTE p");
     assert_eq!(names(ask(&mut residue)), ["a"]);
+}
+
+#[test]
+fn what_comes_while_a_question_is_under_way_is_asked_after_it() {
+    let mut residue = Residue::default();
+    run(&mut residue, "PREPARE p AS SELECT 1");
+    assert!(ask(&mut residue).is_some());
+    run(&mut residue, "DEALLOCATE p; RESET ALL");
+    assert!(ask(&mut residue).is_none() && !residue.is_clean());
+    residue.answered(Some(&found(Some(SessionEffect::Prepare))), 1);
+    let question = ask(&mut residue).unwrap();
+    assert!(question.restores && question.objects.has(SessionEffect::Prepare));
+    assert_eq!(names(Some(question)), ["application_name"], "all that the session has by now");
 }
