@@ -6,7 +6,7 @@ use crate::cause::Verdict;
 use crate::finding::{Action, Advice, Cause, Evidence};
 use crate::plan::Scan;
 use crate::story::Story;
-use crate::timeline::is_surgetank;
+use crate::timeline::is_observer;
 use crate::words::{evidence, short, span};
 use crate::work::Work;
 
@@ -145,7 +145,7 @@ fn others(story: &Story<'_>) -> u32 {
     let mut most = 0;
     for sample in &story.activity {
         let outside = sample.backends.iter().filter(|backend| {
-            is_surgetank(&backend.application) || !story.holds.is_ours(backend.pid)
+            is_observer(&backend.application) || !story.holds.is_ours(backend.pid)
         });
         most = most.max(outside.count());
     }

@@ -47,11 +47,20 @@ pub(crate) struct Story<'a> {
 }
 
 /// What a session is known for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) dyno: DynoId,
     pub(crate) closed: Micros,
-    pub(crate) pinned: Option<Micros>,
+    /// Since when it was pinned, and until when.
+    pub(crate) pins: Vec<(Micros, Micros)>,
+}
+
+impl Session {
+    /// Until when it was pinned that was pinned at this moment.
+    pub(crate) fn pinned_until(&self, at: Micros) -> Option<Micros> {
+        let pin = self.pins.iter().find(|(since, until)| *since <= at && at < *until);
+        pin.map(|(_, until)| *until)
+    }
 }
 
 /// Whether clients own their server connections or borrow them.
@@ -150,7 +159,16 @@ impl<'a> Draft<'a> {
             Event::ServerClosed { at, backend } => self.server_closed(*at, *backend),
             Event::SessionPinned { at, session, .. } => {
                 if let Some(known) = self.sessions.get_mut(session) {
-                    known.pinned.get_or_insert(*at);
+                    // A second cause before the first is gone changes nothing.
+                    if known.pinned_until(*at).is_none() {
+                        known.pins.push((*at, Micros(u64::MAX)));
+                    }
+                }
+            }
+            Event::SessionUnpinned { at, session } => {
+                let known = self.sessions.get_mut(session);
+                if let Some((_, until)) = known.and_then(|known| known.pins.last_mut()) {
+                    *until = (*until).min(*at);
                 }
             }
             Event::StatementSeen(seen) => {
@@ -198,7 +216,7 @@ impl<'a> Draft<'a> {
     }
 
     fn session(&mut self, session: SessionId, dyno: DynoId) {
-        let fresh = Session { dyno, closed: Micros(u64::MAX), pinned: None };
+        let fresh = Session { dyno, closed: Micros(u64::MAX), pins: Vec::new() };
         self.sessions.entry(session).or_insert(fresh);
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn is_query(request: &Request) -> bool {
 fn executing(story: &Story<'_>, timeline: &mut Timeline) {
     let executes = |backend: &&BackendSample| {
         // Our own look at the activity is always executing.
-        &*backend.state == "active" && !is_surgetank(&backend.application)
+        &*backend.state == "active" && !is_observer(&backend.application)
     };
     for sample in &story.activity {
         let number = bin_of(timeline, story.from, sample.at);
@@ -99,9 +99,10 @@ fn executing(story: &Story<'_>, timeline: &mut Timeline) {
     }
 }
 
-/// Whether an `application_name` is one of our own.
-pub(crate) fn is_surgetank(application: &str) -> bool {
-    application.starts_with("surgetank")
+/// Whether an `application_name` is our observer's. (The proxy's connections have those of the
+/// clients they serve.)
+pub(crate) fn is_observer(application: &str) -> bool {
+    application == "surgetank-observer"
 }
 
 fn held(story: &Story<'_>, occupancy: &BTreeMap<DynoId, Steps>, timeline: &mut Timeline) {

@@ -68,7 +68,11 @@ mod tests {
     use super::*;
 
     fn reading(number: u64) -> Reading {
-        Reading { fingerprint: Fingerprint(number), kind: sql::Kind::Select, effect: None }
+        Reading {
+            fingerprint: Fingerprint(number),
+            kind: sql::Kind::Select,
+            effects: sql::Effects::NONE,
+        }
     }
 
     #[test]

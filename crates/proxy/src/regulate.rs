@@ -30,7 +30,7 @@ use crate::gate::{Asked, Gate, Lease, Waiting};
 use crate::journal::Journal;
 use crate::kill::Kill;
 use crate::pool::{Key, Take};
-use crate::pump::{End, Lanes, pump};
+use crate::pump::{End, Judge, Lanes, pump};
 use crate::settings::{self, Reported};
 use crate::statements;
 use crate::{Config, Database, Upstream};
@@ -38,9 +38,11 @@ use crate::{Config, Database, Upstream};
 mod enter;
 mod leased;
 mod local;
+mod notice;
 mod question;
 mod residue;
 mod talk;
+mod tidying;
 
 use leased::Leased;
 use local::Local;
@@ -343,9 +345,10 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
         entry.target.attach(&backend.cancel_key);
-        let at = talk.assigned_at();
+        let assigned = talk.assigned_at();
         let mut judge = Leased::new(talk, &mut backend.state, house);
         judge.begin(to_server, &mut client.outbox);
+        let begun = judge.hears_client().then_some(assigned);
         let lanes = Lanes {
             client,
             server: &mut backend.stream,
@@ -354,7 +357,7 @@ impl Session {
         };
         let end = tokio::select! {
             biased;
-            end = pump(lanes, &mut judge, &house.journal, Some(at)) => end,
+            end = pump(lanes, &mut judge, &house.journal, begun) => end,
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
         let unfit = judge.unfit.take();

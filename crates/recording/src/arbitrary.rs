@@ -139,6 +139,7 @@ fn of_data_plane(variant: usize, f: &Fields) -> Event {
             ]),
             statement: f.statement(),
         },
+        21 => Event::SessionUnpinned { at, session: f.session() },
         6 => Event::StatementSeen(Box::new(StatementSeen {
             at,
             fingerprint: f.statement(),
@@ -241,8 +242,8 @@ fn of_platform(variant: usize, f: &Fields) -> Event {
 
 /// Any event.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    (0_usize..21, fields()).prop_map(|(variant, fields)| match variant {
-        0..9 => of_data_plane(variant, &fields),
+    (0_usize..22, fields()).prop_map(|(variant, fields)| match variant {
+        0..9 | 21 => of_data_plane(variant, &fields),
         9..15 => of_database(variant - 9, &fields),
         _ => of_platform(variant - 15, &fields),
     })

@@ -37,6 +37,7 @@ mod tag {
     pub(super) const LINE_LOGGED: u8 = 19;
     pub(super) const MARKED: u8 = 20;
     pub(super) const EVENTS_LOST: u8 = 21;
+    pub(super) const SESSION_UNPINNED: u8 = 22;
 }
 
 /// Appends an event; `false`, and nothing appended, if its body is longer than a length can say.
@@ -73,6 +74,7 @@ fn put_body(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::SessionPinned { at, session, cause, statement } => {
             put!(SESSION_PINNED: at, session, cause, statement)
         }
+        Event::SessionUnpinned { at, session } => put!(SESSION_UNPINNED: at, session),
         Event::StatementSeen(seen) => put!(STATEMENT_SEEN: seen),
         Event::PoolSampled(sample) => put!(POOL_SAMPLED: sample),
         Event::RequestRefused(refusal) => put!(REQUEST_REFUSED: refusal),
@@ -128,6 +130,7 @@ fn take_body(tag: u8, body: &mut Bytes<'_>) -> Result<Option<Event>, Corrupt> {
         tag::SERVER_OPENED => take!(ServerOpened { at, backend, session }),
         tag::SERVER_CLOSED => take!(ServerClosed { at, backend }),
         tag::SESSION_PINNED => take!(SessionPinned { at, session, cause, statement }),
+        tag::SESSION_UNPINNED => take!(SessionUnpinned { at, session }),
         tag::STATEMENT_SEEN => Event::StatementSeen(Field::take(body)?),
         tag::POOL_SAMPLED => Event::PoolSampled(Field::take(body)?),
         tag::REQUEST_REFUSED => Event::RequestRefused(Field::take(body)?),

@@ -30,4 +30,4 @@ pub use comment::comment_tags;
 pub use kind::{Effects, Kind, SessionEffect};
 pub use normalise::normalise;
 pub use read::{Statement, fingerprint, read};
-pub use settings::{Touched, settings};
+pub use settings::{Restored, Touched, settings};

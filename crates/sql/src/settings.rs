@@ -6,6 +6,18 @@
 use crate::classify::{ends_in_true, is_call};
 use crate::lexer::{Lexer, Token, TokenKind};
 
+/// What a text may put back to its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Restored {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Some of the settings that it names.
+    Some,
+    /// All settings (`RESET ALL`, `DISCARD ALL`).
+    Everything,
+}
+
 /// The settings that a text may change; names in lower case, as `current_setting` takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
@@ -13,15 +25,17 @@ pub struct Touched {
     pub names: Vec<String>,
     /// Those changed for the transaction only.
     pub local: Vec<String>,
-    /// Whether all settings may go back to their defaults (`RESET ALL`, `DISCARD ALL`).
-    pub everything: bool,
-    /// Whether one of `names` may go back to its default.
-    pub restores: bool,
+    /// What may go back to its default.
+    pub restored: Restored,
     /// Whether a setting is changed for the session whose name cannot be known.
     pub unknown: bool,
 }
 
 impl Touched {
+    fn restore(&mut self, restored: Restored) {
+        self.restored = self.restored.max(restored);
+    }
+
     fn add(&mut self, lasting: bool, names: &[&str]) {
         let place = if lasting { &mut self.names } else { &mut self.local };
         for name in names {
@@ -47,7 +61,7 @@ pub fn settings(text: &str) -> Touched {
             } else if lexer.is_word(token, "discard") {
                 let all = lexer.clone().next();
                 if all.is_some_and(|all| lexer.is_word(all, "all")) {
-                    (touched.everything, touched.restores) = (true, true);
+                    touched.restore(Restored::Everything);
                 }
             }
         }
@@ -55,7 +69,7 @@ pub fn settings(text: &str) -> Touched {
             set_config(lexer, &mut touched);
         }
         if lexer.is_word(token, "default") {
-            touched.restores = true;
+            touched.restore(Restored::Some);
         }
         at_start = token.is_byte(b';');
     }
@@ -101,9 +115,9 @@ fn set(mut lexer: Lexer<'_>, touched: &mut Touched) {
 /// What follows `RESET`.
 fn reset(mut lexer: Lexer<'_>, touched: &mut Touched) {
     let Some(token) = lexer.next() else { return };
-    touched.restores = true;
+    touched.restore(Restored::Some);
     match lexer.name(token).as_str() {
-        "all" if token.kind == TokenKind::Word => touched.everything = true,
+        "all" if token.kind == TokenKind::Word => touched.restore(Restored::Everything),
         "time" => touched.add(true, &["timezone"]),
         "session" => touched.add(true, &["session_authorization", "role"]),
         "transaction" => {}
@@ -118,7 +132,7 @@ fn set_config(mut lexer: Lexer<'_>, touched: &mut Touched) {
     let literal = lexer.next();
     let ends = lexer.next().is_some_and(|comma| comma.is_byte(b','));
     // A value of NULL resets it.
-    touched.restores = true;
+    touched.restore(Restored::Some);
     match literal.and_then(|token| lexer.plain_string(token)) {
         Some(name) if ends => touched.add(lasting, &[&name.to_ascii_lowercase()]),
         _ => touched.unknown |= lasting,
@@ -203,7 +217,7 @@ mod tests {
         ];
         for (text, names) in cases {
             let touched = check(text, names);
-            assert!(!touched.everything && !touched.unknown, "{text}");
+            assert!(touched.restored != Restored::Everything && !touched.unknown, "{text}");
         }
         let characteristics = settings("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
         assert_eq!(characteristics.names.len(), 3);
@@ -218,11 +232,11 @@ mod tests {
 
     #[test]
     fn what_may_go_back_and_what_cannot_be_known() {
-        assert!(check("RESET ALL", &[]).everything);
-        assert!(check("DISCARD ALL", &[]).everything);
-        assert!(!check("DISCARD PLANS", &[]).everything);
-        assert!(check("SET a TO DEFAULT", &["a"]).restores);
-        assert!(!check("SET a TO 1", &["a"]).restores);
+        assert_eq!(check("RESET ALL", &[]).restored, Restored::Everything);
+        assert_eq!(check("DISCARD ALL", &[]).restored, Restored::Everything);
+        assert_eq!(check("DISCARD PLANS", &[]).restored, Restored::Nothing);
+        assert_eq!(check("SET a TO DEFAULT", &["a"]).restored, Restored::Some);
+        assert_eq!(check("SET a TO 1", &["a"]).restored, Restored::Nothing);
         assert!(check("SELECT set_config($1, $2, false)", &[]).unknown);
         assert!(check("SELECT set_config(name, 'x', false) FROM t", &[]).unknown);
         assert!(check("SELECT set_config('a' || 'b', 'x', false)", &[]).unknown);

@@ -44,9 +44,10 @@ pub enum Event {
         /// Which server connection.
         backend: BackendPid,
     },
-    /// A session keeps its server connection until it ends, because of a statement it ran.
+    /// A session keeps its server connection between transactions, because of a statement it ran,
+    /// until `SessionUnpinned` or its end.
     SessionPinned {
-        /// When.
+        /// Since when: told once PostgreSQL has confirmed it.
         at: Micros,
         /// Which client connection.
         session: SessionId,
@@ -54,6 +55,13 @@ pub enum Event {
         cause: PinCause,
         /// By which statement.
         statement: Fingerprint,
+    },
+    /// What pinned the session is gone.
+    SessionUnpinned {
+        /// When.
+        at: Micros,
+        /// Which client connection.
+        session: SessionId,
     },
     /// A statement was seen for the first time.
     StatementSeen(Box<StatementSeen>),
@@ -135,6 +143,7 @@ impl Event {
             | Self::ServerOpened { at, .. }
             | Self::ServerClosed { at, .. }
             | Self::SessionPinned { at, .. }
+            | Self::SessionUnpinned { at, .. }
             | Self::SettingSeen { at, .. }
             | Self::DynoNamed { at, .. }
             | Self::DynoStateChanged { at, .. }

@@ -189,8 +189,7 @@ impl Builder<'_, '_> {
         let holder = Holder::Dyno(request.dyno);
         let session = self.sources.sessions.get(&request.session);
         let closed = session.map_or(Micros(u64::MAX), |session| session.closed);
-        let pinned =
-            session.and_then(|session| session.pinned).is_some_and(|at| at <= request.done);
+        let pinned = session.and_then(|session| session.pinned_until(request.done));
         if request.transaction != TransactionState::Idle {
             let state = HolderState::IdleInTransaction;
             return Rest {
@@ -198,12 +197,12 @@ impl Builder<'_, '_> {
                 until: closed,
             };
         }
-        match self.sources.mode {
-            Mode::Observe => Rest { key: idle(holder, request.statement), until: closed },
-            Mode::Regulate if pinned => {
-                Rest { key: idle(holder, request.statement), until: closed }
+        match (self.sources.mode, pinned) {
+            (Mode::Observe, _) => Rest { key: idle(holder, request.statement), until: closed },
+            (Mode::Regulate, Some(until)) => {
+                Rest { key: idle(holder, request.statement), until: closed.min(until) }
             }
-            Mode::Regulate => {
+            (Mode::Regulate, None) => {
                 Rest { key: idle(Holder::FreePool, Fingerprint::NONE), until: Micros(u64::MAX) }
             }
         }

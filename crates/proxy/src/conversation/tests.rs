@@ -40,6 +40,8 @@ fn client(conversation: &mut Conversation, message: char) {
         'C' => conversation.extended(Some(Expect::Close(Shown::Client)), times),
         'H' => conversation.extended(None, times),
         'S' => conversation.sync(times),
+        // A query of our own.
+        'a' => return conversation.aside(),
         'c' | 'f' => conversation.copy_end(),
         'd' => {}
         other => panic!("no client says {other}"),
@@ -237,6 +239,28 @@ fn the_server_may_end_the_session_of_its_own_accord() {
     let given_up = conversation.give_up(Outcome::ServerGone, NOW).unwrap();
     assert_eq!(given_up.outcome, Outcome::Error(SqlState(*b"42601")), "its own error counts");
     assert!(conversation.give_up(Outcome::ServerGone, NOW).is_none());
+}
+
+#[test]
+fn asides_are_part_of_no_request() {
+    // Before the client's own, whose transaction follows, and after it.
+    let mut conversation = conversation();
+    play(&mut conversation, &[Client("aQ")]);
+    for message in ['S', 'N', 'C', 'i'] {
+        let heard = server(&mut conversation, message).unwrap();
+        assert_eq!(heard, Heard { shown: Shown::Nobody, done: None });
+    }
+    let done = play(&mut conversation, &[Server("TDCt")]);
+    assert_eq!(done[0].bytes_out, 2 * 5 + 14 + 6, "what was not shown is not counted");
+    assert!(conversation.is_quiet() && !conversation.may_release());
+    play(&mut conversation, &[Client("Q"), Server("Ci"), Client("a")]);
+    assert!(!conversation.may_release());
+    // What fails is nobody's failure, and messages for the session itself are seen.
+    assert_eq!(server(&mut conversation, 'A').unwrap().shown, Shown::Client);
+    play(&mut conversation, &[Server("TDxi")]);
+    assert!(conversation.may_release() && conversation.take_undone() == Undone::default());
+    // The next batch is on its way before the answer.
+    check(&[Client("Q"), Server("Ci"), Client("aPBES"), Server("TDCi12Ci")], 2, 0);
 }
 
 #[test]

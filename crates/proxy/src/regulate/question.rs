@@ -8,7 +8,7 @@ use wire::cursor::Cursor;
 
 use crate::settings::put_quoted;
 
-/// Longest value of a setting that moves between server connections.
+/// Longest value of a setting that moves between server connections, in bytes.
 const VALUE_MAX: usize = 16 * 1024;
 
 /// Longest row of an answer that is read; a longer one holds a value that stays where it is.
@@ -66,11 +66,13 @@ pub(super) struct Question {
     pub(super) objects: Effects,
 }
 
+/// A setting, and its value if that is the session's own: not its default.
+pub(super) type Found = (Box<[u8]>, Option<Box<[u8]>>);
+
 /// What is known of it so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answers {
-    /// `None`: the setting is at its default.
-    pub(super) values: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub(super) values: Vec<Found>,
     /// Kinds of object that are there.
     pub(super) objects: Effects,
     /// A value is too long to move.

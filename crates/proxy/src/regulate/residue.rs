@@ -10,8 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use sql::{Effects, SessionEffect, Touched};
-use trace::{Fingerprint, PinCause};
+use sql::{Effects, Restored, SessionEffect, Touched};
+use trace::{Fingerprint, Micros, PinCause};
 
 use super::question::{Answers, Question, all_objects};
 use crate::settings::{APPLICATION_NAME, Settings, shapes_constants};
@@ -30,21 +30,20 @@ enum Look {
     Later,
 }
 
-/// Which settings may be back at their defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Restored {
-    Nothing,
-    /// Some of those whose values are in doubt.
-    Some,
-    /// All that the session has.
-    Everything,
-}
-
 /// Why a session is pinned, and by which statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pin {
+    /// When the statement came.
+    pub(super) since: Micros,
     pub(super) cause: PinCause,
     pub(super) statement: Fingerprint,
+}
+
+/// What has become of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Pinned(Pin),
+    Unpinned,
 }
 
 /// What a session may have left behind.
@@ -59,9 +58,11 @@ pub(super) struct Residue {
     in_prepared: BTreeSet<Box<[u8]>>,
     /// Kinds of object that may be there, and the first statement that made one of each.
     objects: Effects,
-    makers: Vec<(SessionEffect, Fingerprint)>,
+    makers: Vec<(SessionEffect, Fingerprint, Micros)>,
     look: Look,
     asked: Option<Question>,
+    /// When the last question was asked.
+    asked_at: Micros,
     /// What no question can settle.
     sealed: Option<Pin>,
     /// The pin that was told last.
@@ -81,6 +82,7 @@ impl Default for Residue {
             makers: Vec::new(),
             look: Look::No,
             asked: None,
+            asked_at: Micros::ZERO,
             sealed: None,
             told: None,
             renames: false,
@@ -103,11 +105,15 @@ impl Residue {
     pub(super) fn note(
         &mut self,
         effects: Effects,
-        statement: Fingerprint,
+        (statement, at): (Fingerprint, Micros),
         read: impl FnOnce() -> Touched,
     ) {
         if effects.has(SessionEffect::Set) || effects.has(SessionEffect::SetLocal) {
-            self.note_settings(&read(), effects, statement);
+            self.note_settings(
+                &read(),
+                effects,
+                Pin { since: at, cause: PinCause::Set, statement },
+            );
         }
         if effects.has(SessionEffect::Execute) {
             self.names.extend(self.in_prepared.iter().cloned());
@@ -115,8 +121,8 @@ impl Residue {
         }
         for (kind, _) in PIN_CAUSES.iter().filter(|(kind, _)| effects.has(*kind)) {
             self.objects = self.objects.with(*kind);
-            if !self.makers.iter().any(|(known, _)| known == kind) {
-                self.makers.push((*kind, statement));
+            if !self.makers.iter().any(|(known, ..)| known == kind) {
+                self.makers.push((*kind, statement, at));
             }
             self.look = Look::Due;
         }
@@ -126,23 +132,22 @@ impl Residue {
         }
     }
 
-    fn note_settings(&mut self, touched: &Touched, effects: Effects, statement: Fingerprint) {
+    /// `pin` is how the session is pinned if the change cannot move.
+    fn note_settings(&mut self, touched: &Touched, effects: Effects, pin: Pin) {
         let bytes = |name: &String| -> Box<[u8]> { name.as_bytes().into() };
         self.local.extend(touched.local.iter().map(bytes));
         self.names.extend(touched.names.iter().filter(|name| !is_transactional(name)).map(bytes));
         if effects.has(SessionEffect::Prepare) {
             self.in_prepared.extend(touched.names.iter().map(bytes));
         }
-        if touched.restores {
-            self.note_rollback();
-        }
-        if touched.everything {
-            self.restored = Restored::Everything;
-        }
-        let is_renamed = touched.everything || self.names.contains(APPLICATION_NAME);
-        self.renames |= touched.restores && is_renamed;
+        self.restored = self.restored.max(touched.restored);
+        self.renames |= match touched.restored {
+            Restored::Nothing => false,
+            Restored::Some => self.names.contains(APPLICATION_NAME),
+            Restored::Everything => true,
+        };
         if touched.unknown || self.names.contains(b"seed".as_slice()) {
-            self.seal(Pin { cause: PinCause::Set, statement });
+            self.seal(pin);
         }
     }
 
@@ -201,7 +206,11 @@ impl Residue {
     }
 
     /// The transaction is over; what PostgreSQL must be asked now, if anything.
-    pub(super) fn ask(&mut self, own: &Settings) -> Option<&Question> {
+    pub(super) fn ask(
+        &mut self,
+        own: &Settings,
+        now: impl FnOnce() -> Micros,
+    ) -> Option<&Question> {
         self.local.clear();
         if self.asked.is_some() || self.look == Look::Later {
             return None;
@@ -230,6 +239,7 @@ impl Residue {
             self.look = Look::No;
         }
         self.asked = Some(question);
+        self.asked_at = now();
         self.asked.as_ref()
     }
 
@@ -249,30 +259,35 @@ impl Residue {
         // What was made since stands beside what was found.
         self.objects = self.objects.union(answers.objects);
         let objects = self.objects;
-        self.makers.retain(|(kind, _)| objects.has(*kind));
+        self.makers.retain(|(kind, ..)| objects.has(*kind));
         if !objects.has(SessionEffect::Prepare) {
             self.in_prepared.clear();
         }
         if answers.has_giant || settings > SETTINGS_MAX {
-            self.seal(Pin { cause: PinCause::Set, statement: Fingerprint::NONE });
+            let (since, statement) = (self.asked_at, Fingerprint::NONE);
+            self.seal(Pin { since, cause: PinCause::Set, statement });
         }
     }
 
-    /// The pin, if the session has got another one since the last call. Only what PostgreSQL has
-    /// confirmed counts, or cannot be asked about.
-    pub(super) fn news(&mut self) -> Option<Pin> {
+    /// What has become of the session since the last call. Only what PostgreSQL has confirmed counts,
+    /// or cannot be asked about.
+    pub(super) fn news(&mut self) -> Option<News> {
         if self.asked.is_some() || self.look == Look::Due {
             return None;
         }
         let now = self.sealed.or_else(|| {
             let (kind, cause) = PIN_CAUSES.iter().find(|(kind, _)| self.objects.has(*kind))?;
-            let maker = self.makers.iter().find(|(known, _)| known == kind);
-            let statement = maker.map_or(Fingerprint::NONE, |(_, statement)| *statement);
-            Some(Pin { cause: *cause, statement })
+            // Unless nobody was seen to make it.
+            let maker = self.makers.iter().find(|(known, ..)| known == kind);
+            let (_, statement, since) =
+                *maker.unwrap_or(&(*kind, Fingerprint::NONE, self.asked_at));
+            Some(Pin { since, cause: *cause, statement })
         });
-        let is_news = now.is_some() && self.told != now;
-        self.told = now;
-        now.filter(|_| is_news)
+        match (std::mem::replace(&mut self.told, now), now) {
+            (before, Some(pin)) if before != Some(pin) => Some(News::Pinned(pin)),
+            (Some(_), None) => Some(News::Unpinned),
+            _ => None,
+        }
     }
 }
 

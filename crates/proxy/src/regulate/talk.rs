@@ -6,16 +6,18 @@ use std::sync::Arc;
 use sql::SessionEffect;
 use trace::{
     BackendPid, DynoId, Event, Fingerprint, Micros, Outcome, PinCause, Request, RequestKind,
-    SessionId, SqlState, TransactionState,
+    SessionId, TransactionState,
 };
 use wire::frontend::{self, BindHead, Parse};
 
-use super::residue::{Pin, Residue};
+use super::notice::notice;
+use super::residue::{News, Pin, Residue};
+use super::tidying::Tidying;
 use crate::answer::Answer;
 use crate::conversation::{Conversation, Times};
 use crate::journal::{Journal, Reading};
 use crate::settings::{Registry, Reported, Settings};
-use crate::statements::{OUR_PREFIX, Prepared, StatementId, UnnamedId};
+use crate::statements::{Prepared, StatementId, UnnamedId};
 
 /// Longest simple query that is read whole. A longer one is relayed in pieces, and the session is
 /// pinned, since nobody has read what it does to its session.
@@ -168,7 +170,8 @@ impl Talk {
             self.keep_text(reading.fingerprint, text);
         }
         let settings = || sql::settings(&String::from_utf8_lossy(text));
-        self.residue.note(reading.effects, reading.fingerprint, settings);
+        let at = self.journal.now();
+        self.residue.note(reading.effects, (reading.fingerprint, at), settings);
         if reading.effects.has(SessionEffect::Unknown) {
             self.pin(PinCause::Unknown, reading.fingerprint);
         }
@@ -190,15 +193,20 @@ impl Talk {
 
     /// From now on the session keeps its server connection: what was done cannot be asked about.
     pub(super) fn pin(&mut self, cause: PinCause, statement: Fingerprint) {
-        self.residue.seal(Pin { cause, statement });
+        let since = self.journal.now();
+        self.residue.seal(Pin { since, cause, statement });
         self.tell_pin();
     }
 
-    /// Records a pin that is new, and tells the client if it wants to know.
+    /// Records a pin that is new, or gone, and tells the client if it wants to know.
     pub(super) fn tell_pin(&mut self) {
-        let Some(Pin { cause, statement }) = self.residue.news() else { return };
-        let (at, session) = (self.journal.now(), self.conversation.session());
-        self.journal.record(Event::SessionPinned { at, session, cause, statement });
+        let Some(news) = self.residue.news() else { return };
+        let session = self.conversation.session();
+        let News::Pinned(Pin { since, cause, statement }) = news else {
+            self.journal.record(Event::SessionUnpinned { at: self.journal.now(), session });
+            return;
+        };
+        self.journal.record(Event::SessionPinned { at: since, session, cause, statement });
         if self.notices == Notices::On {
             let text = self.minded.iter().find(|(known, _)| *known == statement);
             self.notice = Some(notice(cause, text.map(|(_, text)| &**text)));
@@ -340,97 +348,4 @@ impl Talk {
 pub(super) enum Place {
     OnServer,
     WithoutServer,
-}
-
-/// What a pinned session's client is told.
-fn notice(cause: PinCause, statement: Option<&str>) -> Answer {
-    let what = match cause {
-        PinCause::Set => "a setting that cannot move",
-        PinCause::Prepare => "an SQL-level prepared statement",
-        PinCause::Listen => "LISTEN",
-        PinCause::TemporaryTable => "a temporary object",
-        PinCause::CursorWithHold => "a cursor WITH HOLD",
-        PinCause::AdvisoryLock => "a session-level advisory lock",
-        PinCause::Unknown => "effects that cannot be known",
-    };
-    let of = statement.map_or_else(String::new, |text| format!("; made by: {text}"));
-    let mut answer = Answer::new(
-        SqlState(*b"00000"),
-        format!("surgetank: this session keeps its server connection because of {what}{of}"),
-    );
-    "it gives the connection back once that is gone".clone_into(&mut answer.hint);
-    answer
-}
-
-/// A statement that does nothing but throw prepared statements away, or all that a session left.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tidying {
-    /// `DEALLOCATE name`.
-    One(String),
-    /// `DEALLOCATE ALL`.
-    AllStatements,
-    /// `DISCARD ALL`.
-    Everything,
-}
-
-impl Tidying {
-    /// Reads a statement; nothing if it is another, or more than one, or oddly written.
-    pub(super) fn read(text: &[u8]) -> Option<Self> {
-        // Few statements begin so; the others are not looked at.
-        if !matches!(text.trim_ascii_start().first(), Some(b'd' | b'D')) {
-            return None;
-        }
-        let text = std::str::from_utf8(text).ok()?.trim_ascii().trim_end_matches(';');
-        let is = |word: &str, keyword: &str| word.eq_ignore_ascii_case(keyword);
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            [discard, all] if is(discard, "discard") && is(all, "all") => Some(Self::Everything),
-            [deallocate, name] if is(deallocate, "deallocate") => Self::of_name(name),
-            [deallocate, prepare, name]
-                if is(deallocate, "deallocate") && is(prepare, "prepare") =>
-            {
-                Self::of_name(name)
-            }
-            _ => None,
-        }
-    }
-
-    fn of_name(identifier: &str) -> Option<Self> {
-        if identifier.eq_ignore_ascii_case("all") {
-            return Some(Self::AllStatements);
-        }
-        let name = match identifier.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            Some(quoted) => quoted.replace("\"\"", "\""),
-            None => identifier.to_ascii_lowercase(),
-        };
-        let is_one = !identifier.contains(';') && !name.starts_with(OUR_PREFIX);
-        is_one.then_some(Self::One(name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_that_only_tidy_up() {
-        let one = |name: &str| Some(Tidying::One(name.to_owned()));
-        let cases = [
-            ("DEALLOCATE x", one("x")),
-            (" deallocate PREPARE Xy ; ", one("xy")),
-            ("DEALLOCATE \"X\"\"y\"", one("X\"y")),
-            ("DEALLOCATE ALL;", Some(Tidying::AllStatements)),
-            ("deallocate prepare all", Some(Tidying::AllStatements)),
-            ("DISCARD ALL", Some(Tidying::Everything)),
-            ("DISCARD PLANS", None),
-            ("DELETE FROM t", None),
-            ("DEALLOCATE a; DEALLOCATE ALL", None),
-            ("DEALLOCATE a;b", None),
-            ("DEALLOCATE surgetank_1", None),
-            ("SELECT 1", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(Tidying::read(text.as_bytes()), expected, "{text}");
-        }
-    }
 }

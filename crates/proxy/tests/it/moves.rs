@@ -10,8 +10,10 @@
 //! whether the schema `pg_temp` exists while it is empty, preparing in a failed transaction, and
 //! constants in statements that are prepared once and run under settings that changed since.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use proxy::Mode;
 use wire::backend::parameter;
@@ -45,9 +47,13 @@ const PROBE: &str = "SELECT concat_ws(' | ', current_setting('work_mem'), curren
     (SELECT count(*) FROM pg_prepared_statements WHERE from_sql), \
     (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()))";
 
+type Log = Rc<RefCell<Vec<String>>>;
+
 /// One client, twice: direct and through the proxy.
 struct Pair {
     name: String,
+    /// What all clients of the program said.
+    log: Log,
     direct: Raw,
     through: Raw,
     told: [BTreeMap<Vec<u8>, Vec<u8>>; 2],
@@ -61,7 +67,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn login(fixture: &Fixture, direct_database: &str, name: &str) -> Self {
+    async fn login(fixture: &Fixture, direct_database: &str, name: &str, log: &Log) -> Self {
         let server = &fixture.database.address;
         let direct = (SocketAddr::new(server.host, server.port), direct_database);
         let through = (fixture.addr, fixture.database.name.as_str());
@@ -85,6 +91,7 @@ impl Pair {
         let (through, direct) = (raws.pop(), raws.pop());
         Self {
             name: name.to_owned(),
+            log: Rc::clone(log),
             direct: direct.expect("there are two"),
             through: through.expect("there are two"),
             told,
@@ -97,8 +104,7 @@ impl Pair {
 
     /// Runs what was put for the direct one on both, and compares.
     async fn run(&mut self, what: &str) {
-        // Shown if the test fails.
-        eprintln!("{:?}: {what}", self.name);
+        self.log.borrow_mut().push(format!("{:?}: {what}", self.name));
         self.through.out.clone_from(&self.direct.out);
         let mut answers = Vec::new();
         for (raw, told) in [&mut self.direct, &mut self.through].into_iter().zip(&mut self.told) {
@@ -107,8 +113,8 @@ impl Pair {
             heard.iter().for_each(|message| note(told, message));
             answers.push(heard.into_iter().filter_map(essence).collect::<Vec<_>>());
         }
-        eprintln!("    {:?}", answers[0]);
-        assert_eq!(answers[1], answers[0], "through and direct differ in {what}");
+        self.log.borrow_mut().push(format!("    {:?}", answers[0]));
+        assert!(answers[1] == answers[0], "through: {:?}\n{}", answers[1], self.story());
         self.status = answers[0].last().expect("ReadyForQuery").body[0];
     }
 
@@ -119,7 +125,14 @@ impl Pair {
 
     async fn probe(&mut self) {
         self.query(PROBE).await;
-        assert_eq!(self.told[1], self.told[0], "told through and direct");
+        assert_eq!(self.told[1], self.told[0], "told through and direct\n{}", self.story());
+    }
+
+    /// What was said lately, and what was answered direct.
+    fn story(&self) -> String {
+        let log = self.log.borrow();
+        let lately = log[log.len().saturating_sub(80)..].join("\n");
+        format!("{}\n{lately}", log[0])
     }
 }
 
@@ -270,9 +283,10 @@ async fn end_turn(random: &mut Random, pair: &mut Pair) {
 
 async fn program(seed: u64, fixture: &Fixture, direct_database: &str, in_turns: bool) {
     let mut random = Random(seed);
+    let log = Rc::new(RefCell::new(vec![format!("SEED={seed}")]));
     let mut pairs = Vec::new();
     for name in ["one", "two", ""] {
-        let mut pair = Pair::login(fixture, direct_database, name).await;
+        let mut pair = Pair::login(fixture, direct_database, name, &log).await;
         pair.query("SET app.x = 'start'").await;
         pairs.push(pair);
     }
@@ -316,7 +330,6 @@ async fn sessions_that_move_see_what_they_would_see_direct() {
             superuser.batch_execute(&text).await.expect("a superuser may");
         }
         for seed in seeds.clone().filter(|seed| (seed % 2 == 0) == in_turns) {
-            eprintln!("SEED={seed}");
             program(seed, &fixture, &direct, in_turns).await;
         }
         fixture.end().await;

@@ -49,7 +49,7 @@ async fn settings_move_with_their_session() {
 /// The server's own time zone.
 async fn zone(fixture: &Fixture) -> String {
     let direct = fixture.database.connect().await;
-    direct.query_one("SHOW timezone", &[]).await.unwrap().get(0)
+    direct.query_one("SHOW timezone", &[]).await.expect("a setting").get(0)
 }
 
 #[tokio::test]
@@ -108,11 +108,11 @@ async fn each_kind_of_session_state_pins_until_it_is_gone() {
 /// What the client was told of a parameter last.
 fn told(heard: &[Message], name: &str) -> Option<String> {
     let statuses = heard.iter().filter(|message| message.tag == 'S');
-    let values = statuses.filter_map(|message| {
+    let mut values = statuses.filter_map(|message| {
         let (known, value) = parameter(&message.body).ok()?;
         (known == name.as_bytes()).then(|| String::from_utf8_lossy(value).into_owned())
     });
-    values.last()
+    values.next_back()
 }
 
 #[tokio::test]

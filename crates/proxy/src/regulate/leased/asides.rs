@@ -18,6 +18,7 @@ use crate::answer::Answer;
 use crate::buffer::Outbox;
 use crate::conversation::Shown;
 use crate::regulate::question::Answers;
+use crate::regulate::talk::Talk;
 use crate::settings::{APPLICATION_NAME, OUR_NAME, Settings, put_quoted, steps};
 use crate::statements::OnServer;
 
@@ -79,7 +80,8 @@ impl Leased<'_> {
         if self.talk.conversation.transaction() != TransactionState::Idle {
             return false;
         }
-        if let Some(question) = self.talk.residue.ask(&self.talk.settings) {
+        let Talk { residue, settings, journal, .. } = &mut *self.talk;
+        if let Some(question) = residue.ask(settings, || journal.now()) {
             let text = question.text();
             self.say(to_server.bytes(), &text, Aside::Ask(Answers::default()));
         }

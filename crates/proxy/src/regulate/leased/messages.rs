@@ -14,7 +14,8 @@ use crate::conversation::{Expect, OurReply, Shown, Times};
 use crate::journal::Reading;
 use crate::pump::End;
 use crate::regulate::local::too_large;
-use crate::regulate::talk::{PARSE_MAX, Place, Tidying};
+use crate::regulate::talk::{PARSE_MAX, Place};
+use crate::regulate::tidying::Tidying;
 use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room};
 
 impl Leased<'_> {

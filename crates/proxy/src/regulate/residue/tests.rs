@@ -4,14 +4,15 @@ use super::*;
 use crate::settings::Registry;
 
 const SAVED: Fingerprint = Fingerprint(7);
+const NOW: Micros = Micros::from_secs(1);
 
 fn run(residue: &mut Residue, text: &str) {
     residue.resume();
-    residue.note(sql::read(text).effects, SAVED, || sql::settings(text));
+    residue.note(sql::read(text).effects, (SAVED, NOW), || sql::settings(text));
 }
 
 fn ask(residue: &mut Residue) -> Option<&Question> {
-    residue.ask(&Registry::default().only_name(b"web"))
+    residue.ask(&Registry::default().only_name(b"web"), || NOW)
 }
 
 fn names(question: Option<&Question>) -> Vec<String> {
@@ -60,15 +61,15 @@ fn what_is_found_pins_and_what_is_gone_does_not() {
     assert_eq!(residue.news(), None, "it is not known yet");
     assert!(ask(&mut residue).unwrap().objects.has(SessionEffect::AdvisoryLock));
     residue.answered(Some(&found(Some(SessionEffect::AdvisoryLock))), 1);
-    let pin = Pin { cause: PinCause::AdvisoryLock, statement: SAVED };
-    assert_eq!((residue.news(), residue.news()), (Some(pin), None));
+    let pin = Pin { since: NOW, cause: PinCause::AdvisoryLock, statement: SAVED };
+    assert_eq!((residue.news(), residue.news()), (Some(News::Pinned(pin)), None));
     run(&mut residue, "SELECT 1");
     assert!(ask(&mut residue).is_none() && !residue.is_clean());
     run(&mut residue, "SELECT pg_advisory_unlock(1)");
     assert!(ask(&mut residue).is_some());
     residue.answered(Some(&found(None)), 1);
     assert!(residue.is_clean());
-    assert_eq!(residue.news(), None);
+    assert_eq!((residue.news(), residue.news()), (Some(News::Unpinned), None));
 }
 
 #[test]
@@ -86,7 +87,8 @@ fn a_question_without_an_answer_is_asked_again_but_not_at_once() {
 fn what_cannot_be_asked_lasts_until_all_is_discarded() {
     let mut residue = Residue::default();
     run(&mut residue, "SELECT set_config($1, $2, false)");
-    assert_eq!(residue.news().unwrap().cause, PinCause::Set);
+    let pin = Pin { since: NOW, cause: PinCause::Set, statement: SAVED };
+    assert_eq!(residue.news(), Some(News::Pinned(pin)));
     residue.answered(Some(&Answers::default()), 1);
     assert!(ask(&mut residue).is_none() && !residue.is_clean());
     residue.discarded();
