@@ -19,6 +19,9 @@ use crate::settings::{APPLICATION_NAME, Settings, shapes_constants};
 /// Settings that one session may carry from one server connection to the next.
 const SETTINGS_MAX: usize = 64;
 
+/// How often the same question is asked at once: a cancel request that comes late may hit it.
+const TRIES: u8 = 3;
+
 /// When PostgreSQL is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -26,7 +29,7 @@ enum Look {
     No,
     /// When the transaction is over.
     Due,
-    /// When the next one is over: the last question was not answered.
+    /// When the next one is over: PostgreSQL would not answer.
     Later,
 }
 
@@ -61,8 +64,9 @@ pub(super) struct Residue {
     makers: Vec<(SessionEffect, Fingerprint, Micros)>,
     look: Look,
     asked: Option<Question>,
-    /// When the last question was asked.
+    /// When the last question was asked, and how often in vain.
     asked_at: Micros,
+    vain: u8,
     /// What no question can settle.
     sealed: Option<Pin>,
     /// The pin that was told last.
@@ -83,6 +87,7 @@ impl Default for Residue {
             look: Look::No,
             asked: None,
             asked_at: Micros::ZERO,
+            vain: 0,
             sealed: None,
             told: None,
             renames: false,
@@ -189,6 +194,7 @@ impl Residue {
     pub(super) fn resume(&mut self) {
         if self.look == Look::Later {
             self.look = Look::Due;
+            self.vain = 0;
         }
     }
 
@@ -253,9 +259,11 @@ impl Residue {
                 self.note_rollback();
             }
             self.objects = self.objects.union(question.objects);
-            self.look = Look::Later;
+            self.vain += 1;
+            self.look = if self.vain < TRIES { Look::Due } else { Look::Later };
             return;
         };
+        self.vain = 0;
         // What was made since stands beside what was found.
         self.objects = self.objects.union(answers.objects);
         let objects = self.objects;

@@ -73,11 +73,13 @@ fn what_is_found_pins_and_what_is_gone_does_not() {
 }
 
 #[test]
-fn a_question_without_an_answer_is_asked_again_but_not_at_once() {
+fn a_question_without_an_answer_is_asked_again_but_not_for_ever() {
     let mut residue = Residue::default();
     run(&mut residue, "SET a = 1");
-    assert_eq!(names(ask(&mut residue)), ["a"]);
-    residue.answered(None, 0);
+    for _ in 0..TRIES {
+        assert_eq!(names(ask(&mut residue)), ["a"]);
+        residue.answered(None, 0);
+    }
     assert!(ask(&mut residue).is_none() && !residue.is_clean());
     residue.resume();
     assert_eq!(names(ask(&mut residue)), ["a"]);
