@@ -48,9 +48,6 @@ use leased::Leased;
 use local::Local;
 use talk::Talk;
 
-/// Kinds of server connection whose greeting is remembered.
-const GREETINGS_MAX: usize = 256;
-
 /// What all sessions of one database share in `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct House {
@@ -94,19 +91,6 @@ impl House {
 
     fn upstream(&self) -> &Upstream {
         &self.database.upstream
-    }
-
-    fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
-        self.greetings.lock().get(key).cloned()
-    }
-
-    /// Keeps the greeting of the server connection opened last: settings may change.
-    fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
-        let mut greetings = self.greetings.lock();
-        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
-            greetings.clear();
-        }
-        greetings.insert(Arc::clone(key), Arc::clone(greeting));
     }
 }
 

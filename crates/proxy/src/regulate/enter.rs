@@ -26,6 +26,9 @@ const AUTHENTICATION_MAX: usize = 8192;
 /// The parameter with which a client asks to be told why it is pinned.
 const NOTICES: &[u8] = b"surgetank.notices";
 
+/// Kinds of server connection whose greeting is remembered.
+const GREETINGS_MAX: usize = 256;
+
 /// Why a client does not get in.
 enum Stopped {
     /// It is told.
@@ -213,6 +216,19 @@ impl Session {
 }
 
 impl House {
+    fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
+        self.greetings.lock().get(key).cloned()
+    }
+
+    /// Keeps the greeting of the server connection opened last: settings may change.
+    pub(super) fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
+        let mut greetings = self.greetings.lock();
+        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
+            greetings.clear();
+        }
+        greetings.insert(Arc::clone(key), Arc::clone(greeting));
+    }
+
     /// The kind of server connection that a session needs.
     fn key(&self, wish: &startup::Session<'_>) -> Key {
         let own: [&[u8]; 4] = [b"user", b"database", b"application_name", b"replication"];

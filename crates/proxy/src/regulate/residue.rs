@@ -277,8 +277,8 @@ impl Residue {
         }
     }
 
-    /// What has become of the session since the last call. Only what PostgreSQL has confirmed counts,
-    /// or cannot be asked about.
+    /// What has become of the session since the last call. Only what PostgreSQL has confirmed
+    /// counts, or cannot be asked about.
     pub(super) fn news(&mut self) -> Option<News> {
         if self.asked.is_some() || self.look == Look::Due {
             return None;

@@ -37,7 +37,8 @@ const SETTINGS: [(&str, &[&str]); 10] = [
     ("default_transaction_isolation", &["'serializable'"]),
 ];
 
-const PROBE: &str = "SELECT concat_ws(' | ', current_setting('work_mem'), current_setting('timezone'), \
+const PROBE: &str = "SELECT concat_ws(' | ', \
+    current_setting('work_mem'), current_setting('timezone'), \
     current_setting('datestyle'), current_setting('search_path'), \
     current_setting('application_name'), current_setting('client_encoding'), \
     current_setting('standard_conforming_strings'), current_setting('intervalstyle'), \
