@@ -268,3 +268,18 @@ impl<'a> Draft<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_pinned_only_until_it_is_not() {
+        let at = Micros::from_secs;
+        let pins = vec![(at(2), at(5)), (at(7), Micros(u64::MAX))];
+        let session = Session { dyno: DynoId(1), closed: at(9), pins };
+        let until = [1, 2, 4, 5, 6, 8].map(|second| session.pinned_until(at(second)));
+        let for_ever = Some(Micros(u64::MAX));
+        assert_eq!(until, [None, Some(at(5)), Some(at(5)), None, None, for_ever]);
+    }
+}

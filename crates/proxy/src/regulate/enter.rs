@@ -118,7 +118,11 @@ impl Session {
     /// What the session has of its own from its beginning.
     fn settle_in(&mut self, wish: &startup::Session<'_>, greeting: &Reported) {
         let registry = &self.house.settings;
-        let name = login::parameter(wish, APPLICATION_NAME).unwrap_or_default();
+        let mut name = login::parameter(wish, APPLICATION_NAME).unwrap_or_default();
+        if str::from_utf8(&name).is_err() {
+            // A startup packet may hold any bytes, a query may not; PostgreSQL does the same to it.
+            name.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+        }
         self.talk.startup = registry.only_name(&name);
         self.talk.settings = Arc::clone(&self.talk.startup);
         self.talk.told = registry.reported_with(greeting, APPLICATION_NAME, &name);

@@ -53,6 +53,30 @@ async fn zone(fixture: &Fixture) -> String {
 }
 
 #[tokio::test]
+async fn a_name_of_any_bytes_is_as_direct() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let owner = &fixture.database.owner;
+    for (name, expected) in [(&b"w\xe9b"[..], "w?b"), (b"web's \\ $s$", "web's \\ $s$")] {
+        let mut raw = Raw::connect(fixture.addr).await;
+        raw.startup(
+            0,
+            &[
+                (b"user", owner.user.as_bytes()),
+                (b"database", fixture.database.name.as_bytes()),
+                (b"application_name", name),
+            ],
+        );
+        raw.authenticate(&owner.password).await;
+        assert_eq!(raw.value("SHOW application_name").await, expected);
+        raw.query("BEGIN; SET work_mem = '3MB'; RESET ALL").tags().await;
+        assert_eq!(raw.value("SHOW application_name").await, expected);
+        raw.query("COMMIT").tags().await;
+        assert_eq!(raw.value("SHOW application_name").await, expected);
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn each_kind_of_session_state_pins_until_it_is_gone() {
     let cases = [
         ("PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", PinCause::Prepare),
