@@ -8,14 +8,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use wire::backend::BackendKey;
 
 use crate::Upstream;
 use crate::backend::{self, CancelKey};
 use crate::call::{Call, Turn};
+
+/// How long a cancel request is held up for what the proxy itself sent ahead of a session's
+/// request. The server tells of its end only together with the request's, so time must do: a
+/// `BEGIN` takes a thousandth of this.
+const FIRST: Duration = Duration::from_millis(20);
 
 /// What a session does, as far as a cancel request is concerned.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ enum Holds {
     Nothing,
     /// It waits for a server connection.
     Place,
+    /// A server connection on which something of ours runs first, for a moment.
+    Soon(Arc<CancelKey>),
     /// A server connection.
     Backend(Arc<CancelKey>),
 }
@@ -44,6 +53,8 @@ pub(crate) struct Target {
     delivered: Notify,
     /// Where the session is called while it waits.
     pub(crate) call: Arc<Call>,
+    /// It is no longer [`Holds::Soon`].
+    settled: Notify,
 }
 
 impl Target {
@@ -53,6 +64,7 @@ impl Target {
             state: Mutex::new(State { holds: Holds::Nothing, under_way: 0 }),
             delivered: Notify::new(),
             call: Arc::default(),
+            settled: Notify::new(),
         }
     }
 
@@ -61,9 +73,21 @@ impl Target {
         self.state.lock().holds = Holds::Place;
     }
 
+    /// The session has a server connection, which is about something of ours first: a cancel
+    /// request that comes now is held up for a moment.
+    pub(crate) fn attach_soon(&self, key: &Arc<CancelKey>) {
+        self.state.lock().holds = Holds::Soon(Arc::clone(key));
+    }
+
     /// The session has a server connection.
     pub(crate) fn attach(&self, key: &Arc<CancelKey>) {
-        self.state.lock().holds = Holds::Backend(Arc::clone(key));
+        self.settle(&mut self.state.lock(), Holds::Backend(Arc::clone(key)));
+    }
+
+    fn settle(&self, state: &mut State, holds: Holds) {
+        if let Holds::Soon(_) = std::mem::replace(&mut state.holds, holds) {
+            self.settled.notify_waiters();
+        }
     }
 
     /// The session gives up its place or server connection. Returns once no cancel request is under
@@ -72,7 +96,7 @@ impl Target {
         loop {
             let delivered = {
                 let mut state = self.state.lock();
-                state.holds = Holds::Nothing;
+                self.settle(&mut state, Holds::Nothing);
                 if state.under_way == 0 {
                     return;
                 }
@@ -84,20 +108,26 @@ impl Target {
     }
 
     async fn hit(&self) {
-        let key = {
-            let mut state = self.state.lock();
-            match &state.holds {
-                Holds::Nothing => return,
-                Holds::Place => {
-                    self.call.tell(Turn::CalledOff);
-                    return;
+        let mut is_patient = true;
+        let key = loop {
+            let settled = {
+                let mut state = self.state.lock();
+                match &state.holds {
+                    Holds::Nothing => return,
+                    Holds::Place => {
+                        self.call.tell(Turn::CalledOff);
+                        return;
+                    }
+                    // Created under the lock: what is settled now is not missed.
+                    Holds::Soon(_) if is_patient => self.settled.notified(),
+                    Holds::Soon(key) | Holds::Backend(key) => {
+                        let key = Arc::clone(key);
+                        state.under_way += 1;
+                        break key;
+                    }
                 }
-                Holds::Backend(key) => {
-                    let key = Arc::clone(key);
-                    state.under_way += 1;
-                    key
-                }
-            }
+            };
+            is_patient = timeout(FIRST, settled).await.is_ok();
         };
         let _under_way = UnderWay(self);
         backend::cancel(self.upstream.endpoint(), &key).await;

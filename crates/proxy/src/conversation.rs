@@ -20,6 +20,7 @@ use trace::{
     TransactionState,
 };
 
+mod ahead;
 mod expect;
 mod server;
 
@@ -88,6 +89,8 @@ pub(crate) struct Conversation {
     dyno: DynoId,
     backend: BackendPid,
     expected: VecDeque<Expect>,
+    /// So many of `expected` come first and answer what the proxy sent ahead, for itself.
+    ahead: usize,
     /// One for each of `expected` that ends a request, and one more while a batch is open.
     pending: VecDeque<Pending>,
     batch: Batch,
@@ -107,6 +110,7 @@ impl Conversation {
             dyno,
             backend: BackendPid::NONE,
             expected: VecDeque::new(),
+            ahead: 0,
             pending: VecDeque::new(),
             batch: Batch::None,
             transaction: TransactionState::Idle,

@@ -81,6 +81,18 @@ impl Databases {
         journal.record(Event::PoolSampled(all));
     }
 
+    /// No session comes any more: listeners end as soon as nobody listens.
+    pub(crate) fn end_listeners(&self) {
+        self.houses().for_each(|house| house.exchange.end());
+    }
+
+    /// Returns when all listeners have ended.
+    pub(crate) async fn listeners_ended(&self) {
+        for house in self.houses() {
+            house.exchange.ended().await;
+        }
+    }
+
     /// Closes all idle server connections, at shutdown.
     pub(crate) fn close_idle(&self) {
         for house in self.houses() {

@@ -67,7 +67,8 @@ pub(crate) trait Judge {
         now: Micros,
     ) -> Result<(), End>;
 
-    /// Whether the client is heard at present.
+    /// Whether the client is heard at present; if not, it will be after something that the server
+    /// says.
     fn hears_client(&self) -> bool {
         true
     }

@@ -35,10 +35,13 @@ use crate::settings::{self, Reported};
 use crate::statements;
 use crate::{Config, Database, Upstream};
 
+mod block;
 mod enter;
 mod leased;
 mod local;
 mod notice;
+mod notify;
+mod plain;
 mod question;
 mod residue;
 mod talk;
@@ -46,6 +49,7 @@ mod tidying;
 
 use leased::Leased;
 use local::Local;
+use notify::Exchange;
 use talk::Talk;
 
 /// What all sessions of one database share in `regulate` mode.
@@ -57,6 +61,7 @@ pub(crate) struct House {
     settings: settings::Registry,
     /// What the server says of its settings, by kind of connection.
     greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
+    pub(crate) exchange: Exchange,
     verifier: Option<Verifier>,
     database: Database,
     connect_timeout: Duration,
@@ -79,6 +84,7 @@ impl House {
             statements: statements::Registry::default(),
             settings: settings::Registry::default(),
             greetings: Mutex::default(),
+            exchange: Exchange::default(),
             verifier: password.map(|secret| {
                 let salting = Salting::new(&rand::random::<[u8; 16]>());
                 Keys::derive(secret.reveal().as_bytes(), &salting).verifier(salting)
@@ -161,6 +167,10 @@ impl Session {
                     Ok(()) => {}
                     Err(end) => break end,
                 },
+                Ok(Local::NeedsListener) => match self.subscribe().await {
+                    Ok(()) => {}
+                    Err(end) => break end,
+                },
                 Err(end) => break end,
             }
         };
@@ -173,14 +183,6 @@ impl Session {
         match last_word.filter(|_| self.may_speak) {
             Some(answer) => self.client.dismiss(&answer).await,
             None => self.client.part().await,
-        }
-    }
-
-    async fn listen(&mut self) -> Result<(), End> {
-        tokio::select! {
-            biased;
-            alive = self.client.listen() => if alive { Ok(()) } else { Err(End::ClientGone) },
-            () = &mut self.kill => Err(End::Dismissed(Answer::shutting_down())),
         }
     }
 
@@ -327,10 +329,12 @@ impl Session {
 
     /// Relays until the transaction is over and gives the connection back; else the session ends.
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
+        self.moves_in(backend.cancel_key.pid).await;
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
-        entry.target.attach(&backend.cancel_key);
         let assigned = talk.assigned_at();
-        let mut judge = Leased::new(talk, &mut backend.state, house);
+        let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
+        let place = (&*entry.target, &backend.cancel_key);
+        let mut judge = Leased::new(talk, &mut backend.state, house, place);
         judge.begin(to_server, &mut client.outbox);
         let begun = judge.hears_client().then_some(assigned);
         let lanes = Lanes {
@@ -342,12 +346,14 @@ impl Session {
         let end = tokio::select! {
             biased;
             end = pump(lanes, &mut judge, &house.journal, begun) => end,
+            answer = notify::doomed(mailbox.as_deref()) => End::Dismissed(answer),
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
         let unfit = judge.unfit.take();
         self.may_speak = backend.inbox.at_boundary();
         backend.inbox.settle(&mut self.client.outbox);
         if end == End::Done {
+            self.moves_out().await;
             self.entry.target.detach().await;
             if backend.state.settings.is_some() {
                 lease.give_back(backend);
@@ -373,6 +379,7 @@ impl Session {
             End::ServerGone | End::ServerBroken(_) => Outcome::ServerGone,
             End::Dismissed(answer) => Outcome::Error(answer.code),
         });
+        self.backend_ends(backend.cancel_key.pid);
         self.entry.target.detach().await;
         if *end != End::ServerGone {
             if is_busy {

@@ -108,9 +108,16 @@ impl Worker {
         }
         accepting.shutdown().await;
         sessions.close();
-        if timeout(grace, sessions.wait()).await.is_err() {
+        let databases = &worker.shared.databases;
+        databases.end_listeners();
+        // Listeners serve the sessions of all workers, and live in one of them.
+        let ended = || async {
+            sessions.wait().await;
+            databases.listeners_ended().await;
+        };
+        if timeout(grace, ended()).await.is_err() {
             worker.kill.cancel();
-            if timeout(ENDING, sessions.wait()).await.is_err() {
+            if timeout(ENDING, ended()).await.is_err() {
                 tracing::warn!(left = sessions.len(), "sessions did not end in time");
             }
         }

@@ -250,6 +250,16 @@ pub fn put_query(out: &mut Vec<u8>, text: &[u8]) {
     put(out, tag::QUERY, |out| put_text(out, text));
 }
 
+/// Appends a `Bind` of the unnamed portal to a statement that has no parameters; its results come
+/// as text.
+pub fn put_bind(out: &mut Vec<u8>, statement: &[u8]) {
+    put(out, tag::BIND, |out| {
+        put_text(out, b"");
+        put_text(out, statement);
+        out.extend_from_slice(&[0; 6]);
+    });
+}
+
 /// Appends a `PasswordMessage` (clear text or MD5).
 pub fn put_password(out: &mut Vec<u8>, password: &[u8]) {
     put(out, tag::PASSWORD, |out| put_text(out, password));

@@ -25,6 +25,8 @@ pub(crate) enum Expect {
     Execute,
     /// `CloseComplete`.
     Close(Shown),
+    /// An error, which was provoked.
+    Failure,
     /// No answer: marks where the client ended its COPY data.
     CopyEnd,
     /// An answer that the proxy gives itself when its turn comes.
@@ -84,6 +86,7 @@ impl Expect {
             | Self::Parse(..)
             | Self::Bind
             | Self::Close(_)
+            | Self::Failure
             | Self::CopyEnd
             | Self::Ours(_)
             | Self::Aside => false,

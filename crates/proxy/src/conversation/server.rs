@@ -44,6 +44,9 @@ impl Conversation {
             self.bytes_out(len);
             return Ok(visible);
         }
+        if self.is_ahead() && tag != tag::ERROR_RESPONSE {
+            return self.answered_ahead(tag, body);
+        }
         if let Some(request) = self.pending.front_mut() {
             request.first_byte.get_or_insert(now);
         }
@@ -130,11 +133,7 @@ impl Conversation {
 
     /// The server is ready for what comes next.
     fn turn(&mut self, body: &[u8]) {
-        self.transaction = match backend::ready_status(body) {
-            Ok(b'T') => TransactionState::Open,
-            Ok(b'E') => TransactionState::Failed,
-            _ => TransactionState::Idle,
-        };
+        self.transaction = transaction(body);
         self.copy = CopyIn::No;
         self.advance();
     }
@@ -156,6 +155,7 @@ impl Conversation {
             self.uncertain |= ignored > 0;
         }
         self.copy = CopyIn::No;
+        self.ahead = 0;
         match self.expected.front() {
             Some(expect) if !expect.ends_request() => self.discard_to_sync(),
             // A simple query goes on to its ReadyForQuery; or nothing was asked, and the server
@@ -178,6 +178,7 @@ impl Conversation {
                 | Expect::Describe
                 | Expect::Execute
                 | Expect::Close(Shown::Client)
+                | Expect::Failure
                 | Expect::CopyEnd
                 | Expect::Ours(_)
                 | Expect::Aside => {}
@@ -220,5 +221,14 @@ impl Conversation {
             }
             None => self.batch = Batch::Open,
         }
+    }
+}
+
+/// The state that a `ReadyForQuery` tells.
+pub(super) fn transaction(body: &[u8]) -> TransactionState {
+    match backend::ready_status(body) {
+        Ok(b'T') => TransactionState::Open,
+        Ok(b'E') => TransactionState::Failed,
+        _ => TransactionState::Idle,
     }
 }

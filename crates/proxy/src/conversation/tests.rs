@@ -287,3 +287,58 @@ fn the_opening_of_a_session_is_a_request() {
     assert_eq!(done[0].kind, RequestKind::Connect);
     assert!(conversation.may_release());
 }
+
+/// A conversation in which the proxy has sent this ahead.
+fn with_ahead(expected: &[Expect]) -> Conversation {
+    let mut conversation = conversation();
+    conversation.ahead(expected.iter().copied());
+    conversation
+}
+
+const BEGIN: [Expect; 3] = [Expect::Bind, Expect::Execute, Expect::Close(Shown::Nobody)];
+
+#[test]
+fn what_was_sent_ahead_is_answered_to_nobody() {
+    for (request, answer) in [("Q", "TDCt"), ("PBES", "12Ct"), ("S", "t")] {
+        let mut conversation = with_ahead(&BEGIN);
+        assert!(!conversation.holds_back());
+        assert!(play(&mut conversation, &[Client(request)]).is_empty());
+        assert!(conversation.holds_back(), "the request is whole");
+        for message in ['2', 'C', '3'] {
+            let heard = server(&mut conversation, message).unwrap();
+            assert_eq!(heard, Heard { shown: Shown::Nobody, done: None });
+        }
+        assert!(!conversation.is_ahead() && !conversation.holds_back());
+        let done = play(&mut conversation, &[Server(answer)]);
+        assert_eq!(done.len(), 1);
+        assert_eq!(done[0].transaction, TransactionState::Open);
+        assert!(conversation.is_quiet() && !conversation.may_release());
+    }
+}
+
+#[test]
+fn a_batch_goes_on_before_what_was_sent_ahead_is_answered() {
+    let mut conversation = with_ahead(&BEGIN);
+    play(&mut conversation, &[Client("PBDH")]);
+    assert!(!conversation.holds_back());
+    play(&mut conversation, &[Client("ES")]);
+    assert!(conversation.holds_back());
+}
+
+#[test]
+fn an_error_in_what_was_sent_ahead_is_told_from_the_requests_own() {
+    let mut conversation = with_ahead(&BEGIN);
+    play(&mut conversation, &[Client("Q")]);
+    assert!(!conversation.failed_ahead(), "nobody wanted it to fail");
+
+    let provoked = [Expect::Failure, Expect::Sync];
+    let mut conversation = with_ahead(&[&BEGIN[..], &provoked].concat());
+    assert!(conversation.holds_back(), "its Sync would let the request run");
+    for message in ['2', 'C', '3'] {
+        server(&mut conversation, message).unwrap();
+    }
+    assert!(conversation.failed_ahead());
+    assert_eq!(server(&mut conversation, 'e').unwrap().shown, Shown::Nobody);
+    assert!(!conversation.is_ahead() && !conversation.holds_back());
+    assert_eq!(conversation.transaction(), TransactionState::Failed);
+}

@@ -3,25 +3,31 @@
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
 use trace::{Micros, PinCause, SqlState};
 use wire::Piece;
 use wire::backend::{self, Report, tag as reply};
 use wire::frame::{HEADER, body};
-use wire::frontend::{self, Target, tag};
+use wire::frontend::{self, tag};
 
 use super::House;
+use super::block::Block;
 use super::question::ROW_MAX;
 use super::talk::{PARSE_MAX, QUERY_MAX, Talk};
 use crate::answer::Answer;
-use crate::backend::ServerState;
+use crate::backend::{CancelKey, ServerState};
 use crate::buffer::{Inbox, Outbox};
+use crate::cancel::Target;
 use crate::conversation::{Expect, Shown};
 use crate::observe::server_want;
 use crate::pump::{End, Judge};
 use crate::settings::{APPLICATION_NAME, OUR_NAME};
 
+mod ahead;
 mod asides;
 mod messages;
+mod notices;
 
 use asides::Aside;
 
@@ -58,8 +64,12 @@ pub(super) struct Leased<'a> {
     talk: &'a mut Talk,
     server: &'a mut ServerState,
     house: &'a House,
+    /// Where the session can be cancelled, once the server is about its own request.
+    soon: Option<(&'a Target, &'a Arc<CancelKey>)>,
     /// What becomes of the rest of the client's message, if it comes in pieces.
     rest: Fate,
+    /// Whether a rest is to come.
+    is_within: bool,
     /// Whether the client sees the rest of the server's message.
     shown: Shown,
     /// Queries of our own, in the order in which they will be answered.
@@ -86,12 +96,26 @@ fn malformed(error: &wire::Error) -> End {
 }
 
 impl<'a> Leased<'a> {
-    pub(super) fn new(talk: &'a mut Talk, server: &'a mut ServerState, house: &'a House) -> Self {
+    pub(super) fn new(
+        talk: &'a mut Talk,
+        server: &'a mut ServerState,
+        house: &'a House,
+        (target, key): (&'a Target, &'a Arc<CancelKey>),
+    ) -> Self {
+        let soon = if talk.block == Block::Closed {
+            target.attach(key);
+            None
+        } else {
+            target.attach_soon(key);
+            Some((target, key))
+        };
         Self {
             talk,
             server,
             house,
+            soon,
             rest: Fate::Pass,
+            is_within: false,
             shown: Shown::Client,
             asides: VecDeque::new(),
             refused: None,
@@ -120,11 +144,11 @@ impl<'a> Leased<'a> {
             tag::PARSE => return self.parse(content, is_whole, times),
             tag::BIND => return Ok(self.bind(content, piece.total, times)),
             tag::DESCRIBE => {
-                let target = Target::read(content).map_err(|error| malformed(&error))?;
+                let target = frontend::Target::read(content).map_err(|error| malformed(&error))?;
                 return Ok(self.describe(target, times));
             }
             tag::CLOSE => {
-                let target = Target::read(content).map_err(|error| malformed(&error))?;
+                let target = frontend::Target::read(content).map_err(|error| malformed(&error))?;
                 return Ok(self.close(target, times));
             }
             tag::EXECUTE => conversation.extended(Some(Expect::Execute), times),
@@ -174,6 +198,12 @@ impl<'a> Leased<'a> {
     fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
         let content = body(message);
         let is_aside = self.talk.conversation.hears_aside();
+        if piece.tag == reply::ERROR_RESPONSE && !is_aside && self.talk.conversation.is_ahead() {
+            let report = Report::read(content);
+            if !report.is_fatal() {
+                return self.refused_ahead(&report);
+            }
+        }
         let heard = self
             .talk
             .conversation
@@ -183,6 +213,7 @@ impl<'a> Leased<'a> {
             return Ok(self.hear_aside(piece, message));
         }
         if piece.tag == reply::ERROR_RESPONSE {
+            self.transaction_ended(false);
             self.talk.residue.note_rollback();
             self.server.statements.undo(&self.talk.conversation.take_undone());
             if self.talk.conversation.is_uncertain() {
@@ -192,6 +223,13 @@ impl<'a> Leased<'a> {
             if Report::read(content).is_fatal() {
                 self.talk.hear_fatal();
             }
+        }
+        if let Some((target, key)) = self.soon
+            && self.talk.block == Block::Closed
+            && !self.talk.conversation.is_ahead()
+        {
+            target.attach(key);
+            self.soon = None;
         }
         if piece.tag == reply::COMMAND_COMPLETE {
             self.completed(content);
@@ -203,6 +241,9 @@ impl<'a> Leased<'a> {
         }
         if let Some(request) = heard.done {
             self.talk.journal.request(request);
+        }
+        if piece.tag == reply::NOTIFICATION_RESPONSE && self.is_heard_elsewhere(content) {
+            return Ok(Shown::Nobody);
         }
         Ok(heard.shown)
     }
@@ -241,8 +282,9 @@ impl Judge for Leased<'_> {
         (from_server, to_client): (&mut Inbox, &mut Outbox),
         now: Micros,
     ) -> Result<(), End> {
+        self.open_block(to_server.bytes());
         let mut replies = Replies(from_server, to_client);
-        while !to_server.is_full() && !replies.1.is_full() {
+        while self.hears_client() && !to_server.is_full() && !replies.1.is_full() {
             let Some(piece) = client.step(client_want).map_err(|error| malformed(&error))? else {
                 break;
             };
@@ -255,6 +297,7 @@ impl Judge for Leased<'_> {
             } else {
                 self.rest
             };
+            self.is_within = !piece.part.ends();
             self.talk.conversation.bytes_in(piece.len);
             self.send(fate, piece.len, client, to_server);
         }
@@ -278,6 +321,9 @@ impl Judge for Leased<'_> {
             let Some(piece) = server.step(want).map_err(End::ServerBroken)? else { break };
             if piece.part.begins() {
                 self.shown = self.reply(piece, server.peek(piece.len), now)?;
+                if piece.tag == reply::READY_FOR_QUERY && self.shown == Shown::Client {
+                    self.deliver(server, to_client);
+                }
             } else if self.shown == Shown::Client {
                 self.talk.conversation.bytes_out(piece.len);
             }
@@ -298,7 +344,9 @@ impl Judge for Leased<'_> {
     }
 
     fn hears_client(&self) -> bool {
-        !self.holds_back() && self.unfit.is_none()
+        let is_whole = !self.is_within;
+        let waits = self.holds_back() || self.talk.conversation.holds_back();
+        self.unfit.is_none() && !(is_whole && waits)
     }
 
     fn is_done(&mut self, to_server: &mut Outbox) -> bool {

@@ -7,8 +7,10 @@ use wire::frame::{HEADER, body};
 use wire::frontend::{self, Target, tag};
 
 use super::Session;
+use super::block::{Block, Done};
 use super::leased::{client_want, unknown_message};
-use super::talk::Place;
+use super::plain::Plain;
+use super::talk::Talk;
 use crate::answer::Answer;
 use crate::pump::End;
 
@@ -19,12 +21,15 @@ pub(super) enum Local {
     Done,
     /// The next message needs a server connection; it is still in the inbox.
     NeedsServer,
+    /// The next message needs the listener; it is still in the inbox.
+    NeedsListener,
 }
 
 /// What becomes of one message.
 enum Fate {
     Discard,
     NeedsServer,
+    NeedsListener,
 }
 
 impl Session {
@@ -47,6 +52,10 @@ impl Session {
                     self.client.inbox.step_back();
                     return Ok(Local::NeedsServer);
                 }
+                Fate::NeedsListener => {
+                    self.client.inbox.step_back();
+                    return Ok(Local::NeedsListener);
+                }
             }
         }
         Ok(Local::Done)
@@ -59,7 +68,8 @@ impl Session {
             tag::TERMINATE => return Err(End::Terminated),
             tag::SYNC => {
                 talk.refusing = false;
-                backend::put_ready(client.outbox.bytes(), b'I');
+                talk.deliver(&mut client.outbox);
+                backend::put_ready(client.outbox.bytes(), talk.status());
             }
             // Nothing is held back, and no COPY is under way: the server would drop these too.
             tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {}
@@ -79,14 +89,19 @@ impl Session {
                 backend::put_bare(client.outbox.bytes(), reply::CLOSE_COMPLETE);
             }
             tag::QUERY if is_whole => {
-                let text = frontend::text_head(content);
-                let Some((done, statement)) = talk.tidy_up(text, Place::WithoutServer) else {
-                    return Ok(Fate::NeedsServer);
+                let Ok(text) = frontend::text(content) else { return Ok(Fate::NeedsServer) };
+                let Some((done, statement)) = talk.answer(text) else {
+                    return Ok(talk.needs(text));
                 };
                 let answer = client.outbox.bytes();
                 let before = answer.len();
-                backend::put_command_complete(answer, done);
-                backend::put_ready(answer, b'I');
+                match done {
+                    Done::Command(tag) => backend::put_command_complete(answer, tag),
+                    Done::Nothing => backend::put_bare(answer, reply::EMPTY_QUERY_RESPONSE),
+                }
+                talk.deliver(&mut client.outbox);
+                let answer = client.outbox.bytes();
+                backend::put_ready(answer, talk.status());
                 let bytes = (len, answer.len() - before);
                 talk.record_local(RequestKind::Simple, statement, bytes, Outcome::Ok);
             }
@@ -115,6 +130,7 @@ impl Session {
             _ => RequestKind::Extended,
         };
         self.client.inbox.discard(piece.len);
+        self.talk.fail_block();
         let out = self.client.outbox.bytes();
         let before = out.len();
         if let Some(answer) = answer {
@@ -123,11 +139,23 @@ impl Session {
                 // "… then reads and discards messages until a Sync is reached."
                 self.talk.refusing = true;
             } else {
-                backend::put_ready(out, b'I');
+                backend::put_ready(out, self.talk.status());
             }
         }
         let bytes = (piece.total.max(HEADER), out.len() - before);
         self.talk.record_local(kind, statement, bytes, outcome);
+    }
+}
+
+impl Talk {
+    /// Who must answer a simple query.
+    fn needs(&self, text: &[u8]) -> Fate {
+        let is_listen = || matches!(Plain::read(text), Some(Plain::Listen(_)));
+        if self.block == Block::Closed && is_listen() {
+            Fate::NeedsListener
+        } else {
+            Fate::NeedsServer
+        }
     }
 }
 

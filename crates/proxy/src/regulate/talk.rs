@@ -10,7 +10,10 @@ use trace::{
 };
 use wire::frontend::{self, BindHead, Parse};
 
+use super::block::Block;
 use super::notice::notice;
+use super::notify::Listening;
+use super::plain::Begin;
 use super::residue::{News, Pin, Residue};
 use super::tidying::Tidying;
 use crate::answer::Answer;
@@ -70,6 +73,11 @@ pub(super) struct Talk {
     minded: Vec<(Fingerprint, Box<str>)>,
     /// What the client is to be told next.
     pub(super) notice: Option<Answer>,
+    pub(super) block: Block,
+    /// The last `BEGIN` that was deferred.
+    pub(super) begin: Option<(Begin, Arc<Prepared>)>,
+    /// Channels that a listener of ours hears for it.
+    pub(super) listening: Option<Listening>,
     /// A request was refused: the rest of its batch is not heard.
     pub(super) refusing: bool,
     fatal: bool,
@@ -102,6 +110,9 @@ impl Talk {
             notices: Notices::Off,
             minded: Vec::new(),
             notice: None,
+            block: Block::Closed,
+            begin: None,
+            listening: None,
             refusing: false,
             fatal: false,
             arrived: None,
@@ -290,7 +301,7 @@ impl Talk {
             rows: 0,
             outcome,
             blame: outcome.blame(),
-            transaction: self.conversation.transaction(),
+            transaction: self.transaction(),
         });
     }
 
@@ -304,13 +315,15 @@ impl Talk {
         text: &[u8],
         place: Place,
     ) -> Option<(&'static [u8], Fingerprint)> {
-        let state = self.conversation.transaction();
+        let state = self.transaction();
         if !self.conversation.is_quiet() || state == TransactionState::Failed {
             return None;
         }
         let done: &[u8] = match Tidying::read(text)? {
             Tidying::One(name) => {
                 self.names.remove(name.as_bytes())?;
+                // "A simple Query message also destroys the unnamed statement."
+                self.drop_unnamed();
                 b"DEALLOCATE"
             }
             // A pinned session has more in its server connection than names.
@@ -331,6 +344,9 @@ impl Talk {
                     self.settings = Arc::clone(&self.startup);
                 }
                 self.forget_all();
+                if let Some(own) = &mut self.listening {
+                    own.leave(None);
+                }
                 b"DISCARD ALL"
             }
         };

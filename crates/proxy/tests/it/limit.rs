@@ -78,8 +78,8 @@ async fn another_kind_of_connection_takes_the_place_of_an_idle_one() {
         let one = testkit::connect(&url).await;
         let two = testkit::connect(&url).await;
         // Both connections are taken by this kind.
-        one.batch_execute("BEGIN").await.unwrap();
-        two.batch_execute("BEGIN").await.unwrap();
+        one.batch_execute("BEGIN; SELECT 1").await.unwrap();
+        two.batch_execute("BEGIN; SELECT 1").await.unwrap();
         for session in [&one, &two] {
             let shown: String = session.query_one("SHOW TimeZone", &[]).await.unwrap().get(0);
             assert_eq!(shown, zone);
@@ -100,7 +100,7 @@ async fn who_waits_too_long_is_told_who_holds_the_connections() {
     let mut holders = Vec::new();
     for dyno in ["web.3", "web.1", "web.3"] {
         let session = fixture.connect_as(dyno).await;
-        session.batch_execute("BEGIN").await.unwrap();
+        session.batch_execute("BEGIN; SELECT 1").await.unwrap();
         holders.push(session);
     }
     let late = fixture.connect_as("web.2").await;
@@ -187,7 +187,7 @@ async fn who_waits_can_be_cancelled_or_leave() {
     let holder = fixture.connect().await;
     let waiting = fixture.connect().await;
     let mut leaving = Raw::login(&fixture).await;
-    holder.batch_execute("BEGIN").await.unwrap();
+    holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
     leaving.query("SELECT 'leaving'").send().await;
 
     let queued = |count: u32| {

@@ -59,6 +59,21 @@ async fn psql() {
 }
 
 #[tokio::test]
+async fn psql_listens() {
+    for mode in MODES {
+        let fixture = Fixture::start_with(mode, limit(1)).await;
+        let Some(psql) = program(&fixture, "psql") else { return };
+        // psql looks for notifications after each command.
+        let script = "LISTEN \"Orders\";\nNOTIFY \"Orders\", 'number 5';\n\
+            SELECT pg_sleep(0.3);\nSELECT 'last';\nUNLISTEN *;\n";
+        let printed = run(psql, &["-X", "-A", "-t", &fixture.url()], script).await;
+        let expected = "Asynchronous notification \"Orders\" with payload \"number 5\" received";
+        assert!(printed.contains(expected), "{mode:?}: {printed}");
+        fixture.end().await;
+    }
+}
+
+#[tokio::test]
 async fn pgbench_in_all_query_modes() {
     for mode in MODES {
         let fixture = Fixture::start_with(mode, limit(3)).await;

@@ -163,11 +163,7 @@ impl Raw {
 
     /// A `Bind` of the unnamed portal, without parameters, results as text.
     pub(crate) fn bind(&mut self, statement: &str) -> &mut Self {
-        wire::frame::put(&mut self.out, frontend::tag::BIND, |out| {
-            wire::frame::put_text(out, b"");
-            wire::frame::put_text(out, statement.as_bytes());
-            out.extend_from_slice(&[0; 6]);
-        });
+        frontend::put_bind(&mut self.out, statement.as_bytes());
         self
     }
 

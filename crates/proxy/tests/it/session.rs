@@ -61,7 +61,7 @@ async fn shutdown_ends_sessions_with_a_word() {
         let mut idle = Raw::login(&fixture).await;
         idle.value("SELECT 1").await;
         let mut open = Raw::login(&fixture).await;
-        open.query("BEGIN").tags().await;
+        open.query("BEGIN; SELECT 1").tags().await;
         let mut busy = Raw::login(&fixture).await;
         busy.query("SELECT pg_sleep(60)").send().await;
         let watcher = fixture.postgres.superuser().await;
@@ -87,7 +87,7 @@ async fn shutdown_lets_a_transaction_finish_within_its_grace() {
     for mode in MODES {
         let fixture = Fixture::start(mode).await;
         let client = fixture.connect().await;
-        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute("BEGIN; SELECT 1").await.unwrap();
         let Fixture { proxy, addr, .. } = fixture;
         let finish = async move {
             testkit::wait_until(SOON, || std::net::TcpStream::connect(addr).is_err()).await;

@@ -18,7 +18,7 @@ impl Switch {
     async fn new(fixture: &Fixture) -> Self {
         let sessions = [fixture.connect().await, fixture.connect().await];
         for session in &sessions {
-            session.batch_execute("BEGIN").await.expect("a session of the test");
+            session.batch_execute("BEGIN; SELECT 1").await.expect("a session of the test");
         }
         Self { sessions }
     }
@@ -30,7 +30,7 @@ impl Switch {
 
     /// Takes the free connection again.
     async fn take(&self, index: usize) {
-        self.sessions[index].batch_execute("BEGIN").await.expect("a session of the test");
+        self.sessions[index].batch_execute("BEGIN; SELECT 1").await.expect("a session of the test");
     }
 }
 
@@ -198,7 +198,7 @@ async fn deallocate_and_discard_concern_only_the_session() {
     one.query("DEALLOCATE nothing").send().await;
     assert_eq!(one.until_ready().await[0].code(), "26000");
     // Within a transaction, and in a failed one, where the server must refuse.
-    one.query("BEGIN").tags().await;
+    one.query("BEGIN; SELECT 1").tags().await;
     one.parse("n", "SELECT 1").sync().tags().await;
     one.query("DEALLOCATE n").send().await;
     assert_eq!(one.until_ready().await[1].body, b"T");

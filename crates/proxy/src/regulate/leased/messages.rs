@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sql::SessionEffect;
-use trace::{Fingerprint, Outcome, PinCause, RequestKind, TransactionState};
+use trace::{Fingerprint, Outcome, PinCause, RequestKind};
 use wire::backend;
 use wire::frame::HEADER;
 use wire::frontend::{self, BindHead, Parse, Target};
@@ -28,11 +28,7 @@ impl Leased<'_> {
     ) -> Fate {
         let text = frontend::text_head(content);
         if is_whole && let Some((done, statement)) = self.talk.tidy_up(text, Place::OnServer) {
-            let status = match self.talk.conversation.transaction() {
-                TransactionState::Idle => b'I',
-                TransactionState::Open => b'T',
-                TransactionState::Failed => b'E',
-            };
+            let status = self.talk.status();
             replies.put(|out| {
                 backend::put_command_complete(out, done);
                 backend::put_ready(out, status);
@@ -49,6 +45,7 @@ impl Leased<'_> {
         self.server.statements.unnamed = OnServer::Nobodys;
         self.talk.drop_unnamed();
         let reading = self.talk.journal.read(text);
+        self.mind_unlisten(text, reading.kind);
         if !is_whole {
             self.talk.pin(PinCause::Unknown, reading.fingerprint);
         }
@@ -80,6 +77,7 @@ impl Leased<'_> {
             };
         }
         let parse = Parse::read(content).map_err(|error| malformed(&error))?;
+        self.mind_unlisten(parse.query, sql::Kind::Other);
         let rest = statements::content(content, &parse);
         if parse.name.is_empty() {
             let reading = self.talk.journal.read(parse.query);

@@ -1,0 +1,44 @@
+//! A session that a listener of ours hears for, while it holds a server connection.
+
+use trace::TransactionState;
+
+use super::Leased;
+use crate::buffer::{Inbox, Outbox};
+
+impl Leased<'_> {
+    /// The server hears this: it may end what the session listens to.
+    pub(super) fn mind_unlisten(&mut self, text: &[u8], kind: sql::Kind) {
+        let Some(own) = &mut self.talk.listening else { return };
+        if kind == sql::Kind::Rollback {
+            own.transaction_ended(false);
+        } else if text.windows(8).any(|word| word.eq_ignore_ascii_case(b"unlisten")) {
+            own.leave_later(text);
+        }
+    }
+
+    pub(super) fn transaction_ended(&mut self, is_committed: bool) {
+        if let Some(own) = &mut self.talk.listening {
+            own.transaction_ended(is_committed);
+        }
+    }
+
+    /// The client is about to be told that the server is ready: notifications come before that.
+    pub(super) fn deliver(&mut self, server: &mut Inbox, to_client: &mut Outbox) {
+        if self.talk.listening.is_none()
+            || self.talk.conversation.transaction() != TransactionState::Idle
+        {
+            return;
+        }
+        self.transaction_ended(true);
+        server.settle(to_client);
+        self.talk.deliver(to_client);
+    }
+
+    /// Whether a notification of the server's (the session is pinned and listens there too) comes
+    /// by way of the listener anyway.
+    pub(super) fn is_heard_elsewhere(&self, content: &[u8]) -> bool {
+        let channel = content.get(4..).unwrap_or_default().split(|byte| *byte == 0).next();
+        let own = self.talk.listening.as_ref();
+        own.is_some_and(|own| channel.is_some_and(|channel| own.has(channel)))
+    }
+}

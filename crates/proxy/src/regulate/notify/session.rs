@@ -1,0 +1,181 @@
+//! A session that listens: what it waits for, asks for, and does about its backends.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use trace::{BackendPid, Outcome, RequestKind};
+use wire::backend;
+use wire::frame::body;
+use wire::frontend;
+
+use super::board::{Listened, Member, Request};
+use super::listener::Place;
+use super::{Channel, Exchange, Listening, doomed};
+use crate::answer::Answer;
+use crate::pool::Key;
+use crate::pump::End;
+use crate::regulate::Session;
+use crate::regulate::leased::client_want;
+use crate::regulate::plain::Plain;
+
+impl Session {
+    /// Hears the client, and hands it what is notified meanwhile.
+    pub(in crate::regulate) async fn listen(&mut self) -> Result<(), End> {
+        loop {
+            let Self { client, talk, kill, .. } = self;
+            let listening = talk.listening.as_ref();
+            let mailbox = listening.map(Listening::mailbox);
+            // Notifications are for clients in no transaction.
+            let listening = listening.filter(|_| talk.status() == b'I' && !talk.refusing);
+            let is_empty = listening.is_none_or(|own| own.empty_into(&mut client.outbox));
+            let arrived = async {
+                match listening {
+                    Some(own) if is_empty => own.arrived().await,
+                    Some(_) | None => pending().await,
+                }
+            };
+            // A client takes what it was sent before it is heard again.
+            let moved = async {
+                if is_empty { client.listen().await } else { client.flush().await.is_ok() }
+            };
+            tokio::select! {
+                biased;
+                alive = moved => match (alive, is_empty) {
+                    (false, _) => return Err(End::ClientGone),
+                    (true, true) => return Ok(()),
+                    (true, false) => {}
+                },
+                () = arrived => {}
+                answer = doomed(mailbox.as_deref()) => {
+                    return Err(End::Dismissed(answer));
+                }
+                () = kill => return Err(End::Dismissed(Answer::shutting_down())),
+            }
+        }
+    }
+
+    /// The next message is a `LISTEN`, outside a transaction.
+    pub(in crate::regulate) async fn subscribe(&mut self) -> Result<(), End> {
+        self.talk.arrives(self.house.journal.now());
+        // It was read before, so it is there and sound.
+        let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return Ok(()) };
+        let text = frontend::text_head(body(self.client.inbox.peek(piece.len)));
+        let Some(Plain::Listen(channel)) = Plain::read(text) else { return Ok(()) };
+        let (text, statement) = (Box::from(text), self.talk.journal.read(text).fingerprint);
+        self.client.inbox.step_back();
+
+        let is_new = !self.talk.listening.as_ref().is_some_and(|own| own.has(&channel));
+        let answered = match self.ask_to_listen(text, channel.clone()).await {
+            Ok(answered) => answered,
+            Err(end) => {
+                let outcome = match &end {
+                    End::Dismissed(answer) => Outcome::Error(answer.code),
+                    _ => Outcome::ClientGone,
+                };
+                self.refuse(None, outcome);
+                return Err(end);
+            }
+        };
+        let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return Ok(()) };
+        self.client.inbox.discard(piece.len);
+        self.talk.drop_unnamed();
+        let before = self.client.outbox.bytes().len();
+        let error = match answered {
+            Ok(listened) => {
+                self.client.outbox.bytes().extend_from_slice(&listened.messages);
+                listened.error
+            }
+            Err(answer) => {
+                answer.put_error(self.client.outbox.bytes());
+                Some(answer.code)
+            }
+        };
+        if let (Some(own), true, Some(_)) = (&mut self.talk.listening, is_new, error) {
+            own.leave(Some(&channel));
+        }
+        self.talk.deliver(&mut self.client.outbox);
+        backend::put_ready(self.client.outbox.bytes(), b'I');
+        let bytes = (piece.total, self.client.outbox.bytes().len() - before);
+        let outcome = error.map_or(Outcome::Ok, Outcome::Error);
+        self.talk.record_local(RequestKind::Simple, statement, bytes, outcome);
+        Ok(())
+    }
+
+    async fn ask_to_listen(
+        &mut self,
+        text: Box<[u8]>,
+        channel: Channel,
+    ) -> Result<Result<Listened, Answer>, End> {
+        let (reply, mut answer) = oneshot::channel();
+        let (session, _) = self.talk.who();
+        let place = self.listener_place();
+        let own = match &mut self.talk.listening {
+            Some(own) => own,
+            none => {
+                let board = Exchange::board(&self.house, place.clone(), None);
+                none.insert(Listening::new(session, board))
+            }
+        };
+        own.channels.insert(channel.clone());
+        let member = Member { session, mailbox: Arc::clone(&own.mailbox) };
+        let mut request = Request::Listen { text, channel, member, reply };
+        while let Err(unasked) = own.board.ask(request) {
+            own.board = Exchange::board(&self.house, place.clone(), Some(&own.board));
+            request = unasked;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    return Ok(answer.unwrap_or_else(|_| Err(Answer::server_gone())));
+                }
+                answer = doomed(Some(&own.mailbox)) => {
+                    return Err(End::Dismissed(answer));
+                }
+                () = &mut self.kill => return Err(End::Dismissed(Answer::shutting_down())),
+                alive = self.client.listen() => if !alive { return Err(End::ClientGone) },
+            }
+        }
+    }
+
+    /// Sessions share a listener if the same bytes mean the same to them.
+    fn listener_place(&self) -> Place {
+        let (session, _) = self.talk.who();
+        let mut key = Key::clone(&self.key);
+        let is_encoding = |name: &[u8]| name.eq_ignore_ascii_case(b"client_encoding");
+        match self.talk.settings.get(b"client_encoding") {
+            Some(value) => key.parameters = vec![(b"client_encoding"[..].into(), value.into())],
+            None => key.parameters.retain(|(name, _)| is_encoding(name)),
+        }
+        Place { key: Arc::new(key), worker: self.worker, session }
+    }
+
+    /// The session has got a backend.
+    pub(in crate::regulate) async fn moves_in(&self, backend: BackendPid) {
+        let tenants = &self.house.exchange.tenants;
+        if !tenants.matter() {
+            return;
+        }
+        let own = self.entry.key().pid;
+        match (&self.talk.listening, tenants.of(backend.0)) {
+            (Some(listening), Some(other)) if listening.is_active() && other != own => {
+                listening.catch_up().await;
+            }
+            _ => {}
+        }
+        tenants.moves_in(backend, own);
+    }
+
+    /// The session is about to give its backend back.
+    pub(in crate::regulate) async fn moves_out(&self) {
+        if let Some(listening) = self.talk.listening.as_ref().filter(|own| own.is_active()) {
+            listening.catch_up().await;
+        }
+    }
+
+    /// The session's backend ends with it.
+    pub(in crate::regulate) fn backend_ends(&self, backend: BackendPid) {
+        self.house.exchange.tenants.gone(backend);
+    }
+}
