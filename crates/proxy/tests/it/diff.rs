@@ -134,7 +134,7 @@ async fn login(fixture: &Fixture, addr: SocketAddr) -> Raw {
 }
 
 /// What both must agree in: notices may differ in number, and errors in where they were found.
-fn essence(message: Message) -> Option<Message> {
+pub(crate) fn essence(message: Message) -> Option<Message> {
     match message.tag {
         'N' | 'S' => None,
         'E' => Some(Message { tag: 'E', body: message.code().into_bytes() }),
@@ -169,7 +169,7 @@ struct Churn {
 impl Churn {
     async fn turn(&mut self, random: &mut Random) {
         if random.below(2) == 0 {
-            let text = if self.holds { "COMMIT" } else { "BEGIN" };
+            let text = if self.holds { "COMMIT" } else { "BEGIN; SELECT 1" };
             self.session.batch_execute(text).await.expect("there is a connection for it");
             self.holds = !self.holds;
         } else if !self.holds {

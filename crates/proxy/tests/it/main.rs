@@ -1,13 +1,16 @@
 //! The proxy in front of a real PostgreSQL.
 
+mod block;
 mod both;
 mod copy;
 mod databases;
 mod diff;
 mod faults;
 mod harness;
+mod interplay;
 mod limit;
 mod moves;
+mod notify;
 mod programs;
 mod raw;
 mod session;
