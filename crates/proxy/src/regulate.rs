@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use trace::{Micros, Outcome, SqlState};
+use trace::{Micros, Outcome};
 use wire::scram::{Keys, Salting, Verifier};
 
 use crate::answer::Answer;
@@ -37,6 +37,7 @@ use crate::{Config, Database, Upstream};
 
 mod block;
 mod enter;
+mod failure;
 mod leased;
 mod local;
 mod notice;
@@ -47,6 +48,7 @@ mod residue;
 mod talk;
 mod tidying;
 
+use failure::Failure;
 use leased::Leased;
 use local::Local;
 use notify::Exchange;
@@ -98,19 +100,6 @@ impl House {
     fn upstream(&self) -> &Upstream {
         &self.database.upstream
     }
-}
-
-/// Why a session has no server connection.
-#[derive(Debug)]
-enum Failure {
-    /// Its deadline has passed.
-    Late,
-    /// A cancel request hit it while it waited.
-    CalledOff,
-    /// Opening one failed, and waiting would not help.
-    Open(OpenError),
-    /// The session ends anyway.
-    Over(End),
 }
 
 /// One client's session.
@@ -206,32 +195,6 @@ impl Session {
                 self.refuse(Some(&answer), outcome);
                 Ok(())
             }
-        }
-    }
-
-    /// What the client is told, and what is recorded.
-    fn explain(&self, failure: &Failure, since: Micros) -> (Answer, Outcome) {
-        let gate = &self.house.gate;
-        match failure {
-            Failure::Late => {
-                let (session, dyno) = self.talk.who();
-                let outcome =
-                    gate.refused_since(since).map_or(Outcome::QueueTimeout, Outcome::Error);
-                (gate.refuse(session, dyno, self.house.journal.now() - since), outcome)
-            }
-            Failure::CalledOff => {
-                let code = SqlState::QUERY_CANCELED;
-                let text = "surgetank: canceled by the user while waiting for a server connection";
-                (Answer::new(code, text), Outcome::Error(code))
-            }
-            Failure::Open(error) => {
-                let outcome = match error {
-                    OpenError::Unreachable(_) => Outcome::ServerUnreachable,
-                    OpenError::Refused(code, _) => Outcome::Error(*code),
-                };
-                (error.answer(), outcome)
-            }
-            Failure::Over(_) => (Answer::shutting_down(), Outcome::ClientGone),
         }
     }
 

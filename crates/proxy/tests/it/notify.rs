@@ -202,7 +202,7 @@ async fn what_postgresql_says_to_a_listen_is_passed_on() {
     ask(&mut raw, "BEGIN").await;
     ask(&mut raw, "LISTEN c").await;
     expect(&mut raw, "COMMIT", "CZ").await;
-    assert_eq!(pins(&fixture), [PinCause::Listen]);
+    testkit::wait_until(SOON, || pins(&fixture) == [PinCause::Listen]).await;
     drop((raw, other));
     fixture.end().await;
 }

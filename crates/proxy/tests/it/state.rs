@@ -80,7 +80,7 @@ async fn a_name_of_any_bytes_is_as_direct() {
 async fn each_kind_of_session_state_pins_until_it_is_gone() {
     let cases = [
         ("PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", PinCause::Prepare),
-        ("LISTEN c", "NOTIFY c", "UNLISTEN c", PinCause::Listen),
+        ("BEGIN; LISTEN c; COMMIT", "NOTIFY c", "UNLISTEN c", PinCause::Listen),
         (
             "CREATE TEMP TABLE t (n int)",
             "SELECT * FROM t",
