@@ -214,6 +214,7 @@ impl<'a> Leased<'a> {
         }
         if piece.tag == reply::ERROR_RESPONSE {
             self.transaction_ended(false);
+            self.mind_stale_plan(content);
             self.talk.residue.note_rollback();
             self.server.statements.undo(&self.talk.conversation.take_undone());
             if self.talk.conversation.is_uncertain() {

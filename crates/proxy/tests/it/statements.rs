@@ -228,3 +228,24 @@ async fn a_sql_level_deallocate_all_in_a_batch_does_no_harm_to_others() {
     testkit::wait_until(SOON, || !fixture.requests().is_empty()).await;
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn a_statement_whose_table_changed_is_prepared_anew() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let mut one = Raw::login(&fixture).await;
+    let mut two = Raw::login(&fixture).await;
+    one.query("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").tags().await;
+    for raw in [&mut one, &mut two] {
+        assert_eq!(raw.parse("all", "SELECT * FROM t").sync().tags().await, "1Z");
+    }
+    two.query("ALTER TABLE t ADD word text").tags().await;
+    one.bind("all").execute().sync().send().await;
+    let heard = one.until_ready().await;
+    assert_eq!((heard[0].tag, heard[0].code().as_str()), ('E', "0A000"));
+    // Once is enough, for all who share the server connection.
+    for raw in [&mut one, &mut two] {
+        assert_eq!(raw.bind("all").execute().sync().tags().await, "2DCZ");
+    }
+    drop((one, two));
+    fixture.end().await;
+}

@@ -1,6 +1,7 @@
-//! A session that a listener of ours hears for, while it holds a server connection.
+//! What the server says that concerns more than the request at hand.
 
-use trace::TransactionState;
+use trace::{SqlState, TransactionState};
+use wire::backend::Report;
 
 use super::Leased;
 use crate::buffer::{Inbox, Outbox};
@@ -32,6 +33,21 @@ impl Leased<'_> {
         self.transaction_ended(true);
         server.settle(to_client);
         self.talk.deliver(to_client);
+    }
+
+    /// "cached plan must not change result type": a statement of the session was prepared before a
+    /// table of its changed, and can never be run again under its name. Which one is not said, so
+    /// all are prepared anew when they are needed next. The message is translated, the function
+    /// that raises it is not.
+    pub(super) fn mind_stale_plan(&mut self, content: &[u8]) {
+        let is_code =
+            Report::read(content).code == SqlState::FEATURE_NOT_SUPPORTED.as_str().as_bytes();
+        let raiser = b"RRevalidateCachedQuery\0";
+        if is_code && content.windows(raiser.len()).any(|field| field == raiser) {
+            for prepared in self.talk.names.values() {
+                self.server.statements.spoil(prepared.id);
+            }
+        }
     }
 
     /// Whether a notification of the server's (the session is pinned and listens there too) comes
