@@ -92,14 +92,18 @@ impl Journal {
     /// Reads a statement and tells its text if it is new.
     pub(crate) fn read(&self, text: &[u8]) -> Reading {
         let place = Readings::place(text);
-        if let Some(reading) = self.readings.lock().get(place, text) {
+        if let Some(place) = place
+            && let Some(reading) = self.readings.lock().get(place, text)
+        {
             return reading;
         }
         let reading = match str::from_utf8(text) {
             Ok(text) => self.read_text(text),
             Err(_) => self.read_text(&String::from_utf8_lossy(text)),
         };
-        self.readings.lock().keep(place, text, reading);
+        if let Some(place) = place {
+            self.readings.lock().keep(place, text, reading);
+        }
         reading
     }
 

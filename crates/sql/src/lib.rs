@@ -24,8 +24,10 @@ mod lexer;
 mod normalise;
 mod pieces;
 mod read;
+mod skeleton;
 
 pub use comment::comment_tags;
 pub use kind::{Kind, SessionEffect};
 pub use normalise::normalise;
 pub use read::{Statement, fingerprint, read};
+pub use skeleton::{same_skeleton, skeleton};
