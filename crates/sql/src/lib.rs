@@ -30,4 +30,4 @@ pub use comment::comment_tags;
 pub use kind::{Kind, SessionEffect};
 pub use normalise::normalise;
 pub use read::{Statement, fingerprint, read};
-pub use skeleton::{same_skeleton, skeleton};
+pub use skeleton::skeleton;
