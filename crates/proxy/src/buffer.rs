@@ -26,6 +26,9 @@ pub(crate) const BUFFER: usize = 16 * 1024;
 /// No more is read while an outbox holds so much.
 pub(crate) const BACKLOG: usize = 64 * 1024;
 
+/// Memory that an empty outbox keeps: room for a few rewritten messages.
+const OUTBOX_KEPT: usize = 512;
+
 /// Free buffers that one thread keeps.
 const FREE_MAX: usize = 64;
 
@@ -227,7 +230,9 @@ impl Outbox {
         if self.sent == self.bytes.len() {
             self.clear();
             // One large message must not stay as memory of an idle session.
-            self.bytes.shrink_to(BACKLOG);
+            if self.bytes.capacity() > OUTBOX_KEPT {
+                self.bytes = Vec::new();
+            }
         }
     }
 
