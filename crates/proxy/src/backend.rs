@@ -179,7 +179,8 @@ impl Backend {
             let mut message = Vec::new();
             frontend::put_bare(&mut message, frontend::tag::TERMINATE);
             self.stream.write_all(&message).await?;
-            let mut scratch = [0; 4096];
+            // Not an array: it would be part of every session, though few ever come here.
+            let mut scratch = vec![0; 4096];
             while self.stream.read(&mut scratch).await? > 0 {}
             std::io::Result::Ok(())
         };

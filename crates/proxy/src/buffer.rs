@@ -8,7 +8,11 @@
 //! written straight from the buffer it was read into. Where something is left out, put in or
 //! replaced, the run is first moved to the outbox of its direction, which is always written before
 //! the run: so order holds, and one write carries both.
+//!
+//! An inbox has memory only while it holds bytes: most sessions are idle most of the time, and
+//! 10,000 of them must not hold 160 MB. Buffers that are free wait in the worker's thread.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,9 +26,34 @@ pub(crate) const BUFFER: usize = 16 * 1024;
 /// No more is read while an outbox holds so much.
 pub(crate) const BACKLOG: usize = 64 * 1024;
 
+/// Memory that an empty outbox keeps: room for a few rewritten messages.
+const OUTBOX_KEPT: usize = 512;
+
+/// Free buffers that one thread keeps.
+const FREE_MAX: usize = 64;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_buffer() -> Vec<u8> {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BUFFER])
+}
+
+fn give_buffer(buffer: Vec<u8>) {
+    if buffer.len() == BUFFER {
+        FREE.with_borrow_mut(|free| {
+            if free.len() < FREE_MAX {
+                free.push(buffer);
+            }
+        });
+    }
+}
+
 /// What was read from one peer and is on its way to the other.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    /// Empty while nothing is held.
     data: Vec<u8>,
     start: usize,
     judged: usize,
@@ -40,7 +69,7 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         let scanner = Scanner::new(wire::frame::MESSAGE_MAX);
         let before = scanner.clone();
-        Self { data: vec![0; BUFFER], start: 0, judged: 0, end: 0, need: 0, scanner, before }
+        Self { data: Vec::new(), start: 0, judged: 0, end: 0, need: 0, scanner, before }
     }
 
     /// Scans one piece of the unjudged bytes; `None` if more must be read first.
@@ -132,9 +161,8 @@ impl Inbox {
     fn room(&mut self) -> Option<&mut [u8]> {
         if self.start == self.end {
             (self.start, self.judged, self.end) = (0, 0, 0);
-            if self.data.len() > BUFFER && self.need <= BUFFER {
-                self.data.truncate(BUFFER);
-                self.data.shrink_to_fit();
+            if self.data.is_empty() || (self.data.len() > BUFFER && self.need <= BUFFER) {
+                self.data = take_buffer();
             }
         } else if self.start > 0 && self.data.len() - self.end < BUFFER / 4 {
             self.data.copy_within(self.start..self.end, 0);
@@ -160,10 +188,13 @@ impl Inbox {
     ) -> Poll<io::Result<usize>> {
         let Some(room) = self.room() else { return Poll::Pending };
         let mut buffer = ReadBuf::new(room);
-        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let read = Pin::new(stream).poll_read(cx, &mut buffer);
         let count = buffer.filled().len();
         self.end += count;
-        Poll::Ready(Ok(count))
+        if self.start == self.end {
+            give_buffer(std::mem::take(&mut self.data));
+        }
+        read.map_ok(|()| count)
     }
 }
 
@@ -199,7 +230,9 @@ impl Outbox {
         if self.sent == self.bytes.len() {
             self.clear();
             // One large message must not stay as memory of an idle session.
-            self.bytes.shrink_to(BACKLOG);
+            if self.bytes.capacity() > OUTBOX_KEPT {
+                self.bytes = Vec::new();
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use trace::{
 };
 
 use crate::numbers::NumberSet;
-use crate::readings::Readings;
+use crate::readings::{Found, Readings};
 
 /// Statements that are told with their text; further ones are recorded by fingerprint alone, so
 /// that an app that makes up statements cannot make memory grow.
@@ -90,15 +90,17 @@ impl Journal {
 
     /// Reads a statement and tells its text if it is new.
     pub(crate) fn read(&self, text: &[u8]) -> Reading {
-        let place = Readings::place(text);
-        if let Some(reading) = self.readings.lock().get(place, text) {
+        let found = self.readings.lock().find(text);
+        if let Found::Reading(reading) = found {
             return reading;
         }
         let reading = match str::from_utf8(text) {
             Ok(text) => self.read_text(text),
             Err(_) => self.read_text(&String::from_utf8_lossy(text)),
         };
-        self.readings.lock().keep(place, text, reading);
+        if let Found::Nothing(place) = found {
+            self.readings.lock().keep(place, text, reading);
+        }
         reading
     }
 

@@ -125,7 +125,8 @@ async fn see_out(server: &mut ServerStream) {
     if server.shutdown().await.is_err() {
         return;
     }
-    let mut scratch = [0; 4096];
+    // Not an array: it would be part of every session from its beginning.
+    let mut scratch = vec![0; 4096];
     let mut seen = 0;
     while let Ok(count @ 1..) = server.read(&mut scratch).await {
         seen += count;

@@ -138,8 +138,10 @@ pub(crate) async fn serve(
         entry: house.cancels.enter(house.upstream()),
         kill: Kill::new(kill),
     };
-    if let Some(session) = session.enter(packet, arrived).await {
-        session.run().await;
+    // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
+    // as the session lives.
+    if let Some(session) = Box::pin(session.enter(packet, arrived)).await {
+        Box::pin(session.run()).await;
     }
 }
 

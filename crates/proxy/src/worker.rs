@@ -230,15 +230,13 @@ impl Worker {
         match &entry.house {
             Some(house) => {
                 let place = (house, self.number);
-                let session =
-                    regulate::serve(client, packet, conversation, arrived, place, &self.kill);
-                Box::pin(session).await;
+                regulate::serve(client, packet, conversation, arrived, place, &self.kill).await;
             }
             None => {
                 let place = (&*self.shared, &entry.database);
-                let session =
-                    observe::serve(client, packet, conversation, arrived, place, &self.kill);
-                Box::pin(session).await;
+                let kill = &self.kill;
+                // In a box: it is larger than what `regulate` mode needs here.
+                Box::pin(observe::serve(client, packet, conversation, arrived, place, kill)).await;
             }
         }
     }

@@ -25,9 +25,11 @@ mod normalise;
 mod pieces;
 mod read;
 mod settings;
+mod skeleton;
 
 pub use comment::comment_tags;
 pub use kind::{Effects, Kind, SessionEffect};
 pub use normalise::normalise;
 pub use read::{Statement, fingerprint, read};
 pub use settings::{Restored, Touched, settings};
+pub use skeleton::skeleton;
