@@ -83,7 +83,7 @@ fn index(Place(hash): Place) -> usize {
 /// that is the name of a setting, and whether `set_config` lasts.
 fn hangs_on_literals(text: &[u8], reading: Reading) -> bool {
     const SET_CONFIG: &[u8] = b"set_config";
-    reading.effect.is_some()
+    !reading.effects.is_empty()
         || text.windows(SET_CONFIG.len()).any(|word| word.eq_ignore_ascii_case(SET_CONFIG))
 }
 
