@@ -47,6 +47,8 @@ pub(crate) struct Pieces<'a> {
     previous: [Option<Token>; 2],
     /// A collapsed list: where the lexer stands at `.0`, it goes on at `.1`.
     skip: (usize, usize),
+    /// Signs before this position belong to no literal: it was looked for in vain.
+    barren: usize,
 }
 
 /// No list is being collapsed.
@@ -54,7 +56,7 @@ const NO_SKIP: (usize, usize) = (usize::MAX, usize::MAX);
 
 impl<'a> Pieces<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { lexer: Lexer::new(text), previous: [None; 2], skip: NO_SKIP }
+        Self { lexer: Lexer::new(text), previous: [None; 2], skip: NO_SKIP, barren: 0 }
     }
 
     /// The lexer, for looking ahead and for the bytes of tokens.
@@ -93,8 +95,15 @@ impl<'a> Pieces<'a> {
 
     /// Goes on behind a literal that begins with `first`; without one, nothing is consumed.
     fn literal(&mut self, first: Token) -> Option<Piece> {
+        if first.is_sign() && first.start() < self.barren {
+            return None;
+        }
         let mut ahead = self.lexer;
-        let mut literal = literal(first, &mut ahead)?;
+        let Some(mut literal) = literal(first, &mut ahead) else {
+            // The signs that follow would look at the same tokens again, each at all behind it.
+            self.barren = self.barren.max(ahead.position());
+            return None;
+        };
         self.lexer = ahead;
         self.remember(literal.value);
         // The only item told of a collapsed list, whose items may have any types.
