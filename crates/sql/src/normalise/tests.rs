@@ -41,6 +41,12 @@ fn lists_become_one() {
 }
 
 #[test]
+fn numbers_that_postgresql_does_not_know_stay() {
+    check("a $65535 1 $70000", &expect!["a $65535 $70001 $70000"]);
+    check("a $99999999999 1 2", &expect!["a $4294967295 $4294967295 $4294967295"]);
+}
+
+#[test]
 fn stays_sql() {
     check(
         "SELECT date '2026-01-01' - interval '1' day, -interval '1 day'",
