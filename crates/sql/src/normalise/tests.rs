@@ -26,6 +26,7 @@ fn lists_become_one() {
         "DELETE FROM t WHERE a IN (1, 2, 3) AND b = ANY(ARRAY['x','y'])",
         &expect!["DELETE FROM t WHERE a IN ($1) AND b = ANY(ARRAY[$2])"],
     );
+    check("SELECT a IN (interval '1' day, interval '2' hour)", &expect!["SELECT a IN ($1)"]);
     check(
         "INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y') RETURNING id",
         &expect!["INSERT INTO t (a, b) VALUES ($1, $2) RETURNING id"],

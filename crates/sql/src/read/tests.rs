@@ -237,6 +237,7 @@ fn sql_like() -> impl Strategy<Value = String> {
         "int",
         "date",
         "interval",
+        "interval '1' day",
         "null",
         "is",
         "not",
