@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use trace::{Micros, Outcome, SqlState};
+use trace::{Micros, Outcome};
 use wire::scram::{Keys, Salting, Verifier};
 
 use crate::answer::Answer;
@@ -35,6 +35,7 @@ use crate::statements;
 use crate::{Config, Database, Upstream};
 
 mod enter;
+mod explain;
 mod leased;
 mod local;
 mod talk;
@@ -45,6 +46,9 @@ use talk::Talk;
 
 /// Kinds of server connection whose greeting is remembered.
 const GREETINGS_MAX: usize = 256;
+
+/// Server connections that may turn out to be dead, one after the other, for one request.
+const REPEATS_MAX: u32 = 3;
 
 /// What all sessions of one database share in `regulate` mode.
 #[derive(Debug)]
@@ -176,8 +180,10 @@ impl Session {
         let last_word = match end {
             End::Dismissed(answer) => Some(answer),
             End::ServerBroken(error) => Some(Answer::protocol(&error)),
-            End::ServerGone if !self.talk.heard_fatal() => Some(Answer::server_gone()),
-            End::ServerGone | End::Done | End::Terminated | End::ClientGone => None,
+            End::ServerGone | End::Unsent if !self.talk.heard_fatal() => {
+                Some(Answer::server_gone())
+            }
+            End::ServerGone | End::Unsent | End::Done | End::Terminated | End::ClientGone => None,
         };
         match last_word.filter(|_| self.may_speak) {
             Some(answer) => self.client.dismiss(&answer).await,
@@ -196,6 +202,21 @@ impl Session {
     /// Gets a server connection and holds it as long as it takes; or says why there is none.
     async fn serve_request(&mut self) -> Result<(), End> {
         let arrived = self.house.journal.now();
+        let mut repeats = 0;
+        loop {
+            let end = self.try_request(arrived).await;
+            if end != Err(End::Unsent) {
+                return end;
+            }
+            if repeats == REPEATS_MAX {
+                self.refuse(None, Outcome::ServerGone);
+                return end;
+            }
+            repeats += 1;
+        }
+    }
+
+    async fn try_request(&mut self, arrived: Micros) -> Result<(), End> {
         self.talk.arrives(arrived);
         match self.obtain(arrived).await {
             Ok((lease, backend)) => self.hold(lease, backend).await,
@@ -213,32 +234,6 @@ impl Session {
                 self.refuse(Some(&answer), outcome);
                 Ok(())
             }
-        }
-    }
-
-    /// What the client is told, and what is recorded.
-    fn explain(&self, failure: &Failure, since: Micros) -> (Answer, Outcome) {
-        let gate = &self.house.gate;
-        match failure {
-            Failure::Late => {
-                let (session, dyno) = self.talk.who();
-                let outcome =
-                    gate.refused_since(since).map_or(Outcome::QueueTimeout, Outcome::Error);
-                (gate.refuse(session, dyno, self.house.journal.now() - since), outcome)
-            }
-            Failure::CalledOff => {
-                let code = SqlState::QUERY_CANCELED;
-                let text = "surgetank: canceled by the user while waiting for a server connection";
-                (Answer::new(code, text), Outcome::Error(code))
-            }
-            Failure::Open(error) => {
-                let outcome = match error {
-                    OpenError::Unreachable(_) => Outcome::ServerUnreachable,
-                    OpenError::Refused(code, _) => Outcome::Error(*code),
-                };
-                (error.answer(), outcome)
-            }
-            Failure::Over(_) => (Answer::shutting_down(), Outcome::ClientGone),
         }
     }
 
@@ -319,11 +314,11 @@ impl Session {
         match Box::pin(Backend::open(opening)).await {
             Ok(opened) => {
                 house.keep_greeting(&self.key, opened.greeting);
+                lease.opened();
                 Ok(Connected::Yes(lease, opened.backend, true))
             }
-            Err(OpenError::Refused(code, words)) if backend::may_pass(code) => {
-                let call = &self.entry.target.call;
-                let waiting = lease.refused((code, words), arrived, call);
+            Err(error) if error.may_pass() => {
+                let waiting = lease.refused(error, arrived, &self.entry.target.call);
                 waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
@@ -337,6 +332,7 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
         entry.target.attach(&backend.cancel_key);
+        let mark = (client.inbox.mark(), client.outbox.len());
         let lanes = Lanes {
             client,
             server: &mut backend.stream,
@@ -350,6 +346,14 @@ impl Session {
             end = pump(lanes, &mut judge, &house.journal, Some(at)) => end,
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
+        if end == End::Unsent {
+            self.client.inbox.rewind(mark.0);
+            self.client.outbox.cut_back(mark.1);
+            self.to_server.clear();
+            self.talk.conversation.unsay();
+            self.entry.target.detach().await;
+            return Err(end);
+        }
         self.may_speak = backend.inbox.at_boundary();
         backend.inbox.settle(&mut self.client.outbox);
         if end == End::Done {
@@ -364,15 +368,15 @@ impl Session {
     /// The session ends while it holds a server connection, which nobody may use again: what it
     /// runs is cancelled, and the lease lasts until the backend is gone.
     async fn abandon(&mut self, lease: Lease, backend: Box<Backend>, end: &End) {
-        let is_busy = !self.talk.is_quiet();
+        let may_cancel = self.talk.conversation.may_cancel();
         self.talk.give_up(match end {
             End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
-            End::ServerGone | End::ServerBroken(_) => Outcome::ServerGone,
+            End::ServerGone | End::Unsent | End::ServerBroken(_) => Outcome::ServerGone,
             End::Dismissed(answer) => Outcome::Error(answer.code),
         });
         self.entry.target.detach().await;
         if *end != End::ServerGone {
-            if is_busy {
+            if may_cancel {
                 backend::cancel(self.house.upstream().endpoint(), &backend.cancel_key).await;
             }
             backend.close().await;
@@ -385,6 +389,6 @@ impl Session {
 enum Connected {
     /// Here it is; whether it had to be opened.
     Yes(Lease, Box<Backend>, bool),
-    /// PostgreSQL had no room: the place in the queue is kept.
+    /// PostgreSQL had no room, or cannot be reached: the place in the queue is kept.
     BackInLine(Waiting),
 }

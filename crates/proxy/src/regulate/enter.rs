@@ -50,6 +50,7 @@ impl From<End> for Stopped {
             | End::Terminated
             | End::ClientGone
             | End::ServerGone
+            | End::Unsent
             | End::ServerBroken(_) => Self::Gone,
         }
     }

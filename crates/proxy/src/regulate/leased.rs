@@ -52,6 +52,17 @@ pub(super) struct Leased<'a> {
     statements: &'a Registry,
     /// What becomes of the rest of the client's message, if it comes in pieces.
     rest: Fate,
+    repeat: Repeat,
+}
+
+/// Whether the same messages would mean the same if they were judged again: not if one that changes
+/// the session's statements comes after one that looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Yes,
+    /// Statements were looked at.
+    UnlessChanged,
+    No,
 }
 
 /// Where replies of our own go: after all that the server has said.
@@ -74,7 +85,7 @@ impl<'a> Leased<'a> {
         server: &'a mut ServerStatements,
         statements: &'a Registry,
     ) -> Self {
-        Self { talk, server, statements, rest: Fate::Pass }
+        Self { talk, server, statements, rest: Fate::Pass, repeat: Repeat::Yes }
     }
 
     /// Judges the beginning of a client's message, or all of it.
@@ -92,6 +103,11 @@ impl<'a> Leased<'a> {
         }
         let is_whole = piece.len == piece.total;
         let times = self.talk.times(now);
+        self.repeat = match (self.repeat, piece.tag) {
+            (Repeat::Yes, tag::BIND | tag::DESCRIBE) => Repeat::UnlessChanged,
+            (Repeat::UnlessChanged, tag::QUERY | tag::PARSE | tag::CLOSE) => Repeat::No,
+            (repeat, _) => repeat,
+        };
         let conversation = &mut self.talk.conversation;
         match piece.tag {
             tag::QUERY => return Ok(self.query(content, is_whole, replies, times)),
@@ -217,5 +233,9 @@ impl Judge for Leased<'_> {
 
     fn is_done(&self) -> bool {
         self.talk.tie == Tie::Loose && self.talk.conversation.may_release()
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.repeat != Repeat::No
     }
 }

@@ -9,5 +9,7 @@ mod harness;
 mod limit;
 mod programs;
 mod raw;
+mod restart;
 mod session;
 mod statements;
+mod vanish;

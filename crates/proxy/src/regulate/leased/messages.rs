@@ -8,7 +8,7 @@ use wire::backend;
 use wire::frame::HEADER;
 use wire::frontend::{self, BindHead, Parse, Target};
 
-use super::{Fate, Leased, Replies, malformed};
+use super::{Fate, Leased, Repeat, Replies, malformed};
 use crate::conversation::{Expect, OurReply, Shown, Times};
 use crate::journal::Reading;
 use crate::pump::End;
@@ -26,6 +26,7 @@ impl Leased<'_> {
     ) -> Fate {
         let text = frontend::text_head(content);
         if is_whole && let Some((done, statement)) = self.talk.tidy_up(text) {
+            self.repeat = Repeat::No;
             let status = match self.talk.conversation.transaction() {
                 TransactionState::Idle => b'I',
                 TransactionState::Open => b'T',

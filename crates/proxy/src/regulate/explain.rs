@@ -1,0 +1,43 @@
+//! Why a request gets no server connection: what its client is told, and what is recorded.
+
+use trace::{Micros, Outcome, SqlState};
+
+use super::{Failure, Session};
+use crate::answer::Answer;
+use crate::backend::OpenError;
+
+impl Session {
+    /// What the client is told, and what is recorded.
+    pub(super) fn explain(&self, failure: &Failure, since: Micros) -> (Answer, Outcome) {
+        let gate = &self.house.gate;
+        match failure {
+            Failure::Late => {
+                let now = self.house.journal.now();
+                // An outage is none of those who hold connections.
+                if let Some(outage) = gate.outage() {
+                    let endpoint = self.house.upstream().endpoint();
+                    return (outage.answer(endpoint, now), outage.outcome());
+                }
+                let (session, dyno) = self.talk.who();
+                let outcome =
+                    gate.refused_since(since).map_or(Outcome::QueueTimeout, Outcome::Error);
+                (gate.refuse(session, dyno, now - since), outcome)
+            }
+            Failure::CalledOff => {
+                let code = SqlState::QUERY_CANCELED;
+                let text = "surgetank: canceled by the user while waiting for a server connection";
+                (Answer::new(code, text), Outcome::Error(code))
+            }
+            Failure::Open(error) => {
+                let outcome = match error {
+                    OpenError::Unreachable(_) | OpenError::Impossible(_) => {
+                        Outcome::ServerUnreachable
+                    }
+                    OpenError::Refused(code, _) => Outcome::Error(*code),
+                };
+                (error.answer(), outcome)
+            }
+            Failure::Over(_) => (Answer::shutting_down(), Outcome::ClientGone),
+        }
+    }
+}
