@@ -11,5 +11,6 @@ mod programs;
 mod raw;
 mod restart;
 mod session;
+mod slow;
 mod statements;
 mod vanish;
