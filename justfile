@@ -28,6 +28,10 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# Throws bytes at a reader: `just fuzz frames 600`. See fuzz/README.md.
+fuzz target seconds:
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
+
 # The documentation, as CI builds it.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

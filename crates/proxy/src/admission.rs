@@ -6,14 +6,12 @@
 //! When PostgreSQL itself refuses to open another connection (53300: its slots are used by others),
 //! that is no outage: the *ceiling* drops to what is open, the refused one keeps its place in the
 //! queue, and the ceiling rises by one at a time until PostgreSQL refuses again or the limit is
-//! reached.
+//! reached. When PostgreSQL cannot be reached at all, the ceiling drops likewise and rises by one
+//! only: whoever gets that lease finds out whether it is back, and then the ceiling is lifted.
 
 use std::collections::BTreeMap;
 
 use trace::{DynoId, Micros};
-
-/// How long the ceiling stays after a refusal.
-const REFUSED_FOR: Micros = Micros::from_millis(250);
 
 /// How long the ceiling stays after it rose.
 const RISE_EVERY: Micros = Micros::from_millis(100);
@@ -36,6 +34,16 @@ pub(crate) enum Verdict {
 struct Ceiling {
     leases: u32,
     until: Micros,
+    rise: Rise,
+}
+
+/// How the ceiling rises again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rise {
+    /// By one, and by one again: there may be room for more.
+    Steadily,
+    /// By one for a trial; all the rest depends on its result.
+    Once,
 }
 
 /// The queue in front of the server connections.
@@ -91,19 +99,26 @@ impl Admission {
         self.queue.remove(&ticket).is_some()
     }
 
-    /// PostgreSQL refused to open a connection for a lease: the lease ends, its holder waits again
-    /// in its old place. `open` is how many server connections there are.
+    /// No connection could be opened for a lease: the lease ends, its holder waits again in its old
+    /// place. `open` is how many server connections there are; more are not tried before `until`.
     #[must_use]
     pub(crate) fn refused(
         &mut self,
-        ticket: Ticket,
-        dyno: DynoId,
+        (ticket, dyno): (Ticket, DynoId),
         open: u32,
-        now: Micros,
+        until: Micros,
+        rise: Rise,
     ) -> Option<Ticket> {
-        self.ceiling = Some(Ceiling { leases: open, until: now + REFUSED_FOR });
+        self.ceiling = Some(Ceiling { leases: open, until, rise });
         self.queue.insert(ticket, dyno);
         self.release(dyno)
+    }
+
+    /// PostgreSQL is back: up to the limit all may have leases. Says who has one now.
+    #[must_use]
+    pub(crate) fn lift(&mut self) -> Vec<Ticket> {
+        self.ceiling = None;
+        std::iter::from_fn(|| self.next()).collect()
     }
 
     /// Time has passed: lets the ceiling rise. Says who has a lease now.
@@ -111,7 +126,10 @@ impl Admission {
     pub(crate) fn tick(&mut self, now: Micros) -> Option<Ticket> {
         let ceiling = self.ceiling.as_mut().filter(|ceiling| ceiling.until <= now)?;
         ceiling.leases += 1;
-        ceiling.until = now + RISE_EVERY;
+        ceiling.until = match ceiling.rise {
+            Rise::Steadily => now + RISE_EVERY,
+            Rise::Once => Micros(u64::MAX),
+        };
         if ceiling.leases >= self.limit {
             self.ceiling = None;
         }

@@ -1,10 +1,12 @@
 //! A server connection of `regulate` mode: opened, logged in to, cancelled, closed.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use trace::{BackendPid, Event, SessionId, SqlState};
 use wire::backend::tag;
@@ -93,8 +95,10 @@ impl Drop for Slot {
 /// Why a server connection could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OpenError {
-    /// Nothing answered, or not in time, or not PostgreSQL.
+    /// Nothing answered, or not in time, or it hung up.
     Unreachable(String),
+    /// It cannot be talked to: not PostgreSQL, or it asks for what is not to be had.
+    Impossible(String),
     /// PostgreSQL said no.
     Refused(SqlState, String),
 }
@@ -103,18 +107,28 @@ impl OpenError {
     /// What the client is told.
     pub(crate) fn answer(&self) -> Answer {
         match self {
-            Self::Unreachable(text) => {
+            Self::Unreachable(text) | Self::Impossible(text) => {
                 Answer::new(SqlState::CONNECTION_FAILURE, format!("surgetank: {text}"))
             }
             Self::Refused(code, words) => Answer::new(*code, words.clone()),
         }
     }
-}
 
-/// Whether waiting may help: PostgreSQL has no room just now (53300), or is starting up or shutting
-/// down (57P03).
-pub(crate) fn may_pass(code: SqlState) -> bool {
-    matches!(code, SqlState::TOO_MANY_CONNECTIONS | SqlState::CANNOT_CONNECT_NOW)
+    /// Whether waiting may help: PostgreSQL does not answer, has no room just now (53300), is
+    /// starting up or shutting down (57P03), or shut down in the middle of the login.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Impossible(_) => false,
+            Self::Refused(code, _) => matches!(
+                *code,
+                SqlState::TOO_MANY_CONNECTIONS
+                    | SqlState::CANNOT_CONNECT_NOW
+                    | SqlState::ADMIN_SHUTDOWN
+                    | SqlState::CRASH_SHUTDOWN
+            ),
+        }
+    }
 }
 
 /// For whom a server connection is opened, and how.
@@ -178,7 +192,12 @@ impl Backend {
         let farewell = async {
             let mut message = Vec::new();
             frontend::put_bare(&mut message, frontend::tag::TERMINATE);
-            self.stream.write_all(&message).await?;
+            // One try: a server that takes nothing just now need not be told so politely.
+            let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.stream).poll_write(cx, &message)))
+                .await;
+            // If a message was broken off, the farewell is the middle of it, and the server waits
+            // for the rest: this ends it.
+            self.stream.shutdown().await?;
             // Not an array: it would be part of every session, though few ever come here.
             let mut scratch = vec![0; 4096];
             while self.stream.read(&mut scratch).await? > 0 {}

@@ -123,6 +123,23 @@ impl Inbox {
         self.judged < self.end && self.need == 0
     }
 
+    /// Where the judge stands, to come back to. Valid until more is read.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { judged: self.judged, scanner: self.scanner.clone() }
+    }
+
+    /// Takes back all that was judged since the mark. Nothing was read meanwhile, and nothing of it
+    /// written.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        (self.start, self.judged, self.need) = (mark.judged, mark.judged, 0);
+        self.scanner = mark.scanner;
+    }
+
+    /// Bytes that may go on and were not written yet.
+    pub(crate) fn run_len(&self) -> usize {
+        self.judged - self.start
+    }
+
     /// Whether no message is broken off: all that was read was judged, up to a message's end.
     pub(crate) fn at_boundary(&self) -> bool {
         self.judged == self.end && self.scanner.at_boundary()
@@ -198,6 +215,13 @@ impl Inbox {
     }
 }
 
+/// A place in what was read: see [`Inbox::mark`].
+#[derive(Debug)]
+pub(crate) struct Mark {
+    judged: usize,
+    scanner: Scanner,
+}
+
 /// What goes to one peer before the other's run.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -217,6 +241,16 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Bytes that were not sent yet.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Forgets what was put after the outbox had `len` bytes, none of them sent since.
+    pub(crate) fn cut_back(&mut self, len: usize) {
+        self.bytes.truncate(self.sent + len);
     }
 
     /// Forgets what was not sent: the peer is gone.

@@ -147,6 +147,13 @@ impl Conversation {
         self.expected.is_empty() && self.batch == Batch::None
     }
 
+    /// Whether a cancel request would do what it is for. Not if several requests are under way: the
+    /// first would fail and those behind it would run, a `BEGIN` lost and its statements committed
+    /// one by one.
+    pub(crate) fn may_cancel(&self) -> bool {
+        !self.is_quiet() && self.pending.len() <= 1
+    }
+
     /// Whether the server connection may serve another session now.
     pub(crate) fn may_release(&self) -> bool {
         self.is_quiet() && self.transaction == TransactionState::Idle && !self.uncertain
@@ -176,6 +183,15 @@ impl Conversation {
     /// What errors have undone since the last call.
     pub(crate) fn take_undone(&mut self) -> Undone {
         std::mem::take(&mut self.undone)
+    }
+
+    /// Nothing of what the client said since the conversation was last quiet has reached a server:
+    /// it will be said again.
+    pub(crate) fn unsay(&mut self) {
+        self.expected.clear();
+        self.pending.clear();
+        (self.batch, self.copy) = (Batch::None, CopyIn::No);
+        self.undone = Undone::default();
     }
 
     // --- the client speaks --------------------------------------------------------------------

@@ -9,14 +9,21 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 
-use crate::admission::{Admission, Ticket, Verdict};
+use crate::admission::{Admission, Rise, Ticket, Verdict};
 use crate::answer::Answer;
-use crate::backend::Backend;
+use crate::backend::{Backend, OpenError};
 use crate::call::{Call, Turn};
 use crate::journal::Journal;
 use crate::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
 use crate::settings::Settings;
+
+mod outage;
+
+pub(crate) use outage::Outage;
+
+/// How long no further connection is tried after PostgreSQL had no room for one.
+const REFUSED_FOR: Micros = Micros::from_millis(250);
 
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
@@ -32,8 +39,10 @@ struct State {
     admission: Admission,
     pool: Pool<Box<Backend>>,
     waiters: NumberMap<Ticket, Waiter>,
-    /// When PostgreSQL last refused to open a connection, and its words.
+    /// When PostgreSQL last had no room for a connection, and its words.
     refused: Option<(Micros, SqlState, String)>,
+    /// While PostgreSQL cannot be reached.
+    outage: Option<Outage>,
 }
 
 /// One that waits.
@@ -49,6 +58,17 @@ impl State {
     fn wake(&mut self, granted: Option<Ticket>) {
         if let Some(waiter) = granted.and_then(|ticket| self.waiters.remove(&ticket)) {
             waiter.call.tell(Turn::Granted);
+        }
+    }
+
+    /// PostgreSQL cannot be reached; says when to try again.
+    fn is_down(&mut self, error: OpenError, now: Micros) -> Micros {
+        match &mut self.outage {
+            Some(outage) => {
+                outage.goes_on(error, now);
+                outage.retry
+            }
+            None => self.outage.insert(Outage::begin(error, now)).retry,
         }
     }
 
@@ -74,6 +94,7 @@ impl Gate {
             pool: Pool::new(limit),
             waiters: NumberMap::default(),
             refused: None,
+            outage: None,
         };
         Self { state: Mutex::new(state), journal, patience }
     }
@@ -178,6 +199,11 @@ impl Gate {
         answer
     }
 
+    /// Whether PostgreSQL cannot be reached: the last attempt to open a connection has failed.
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        self.lock().outage.clone()
+    }
+
     /// How PostgreSQL last refused to open a connection, if it did so since then.
     pub(crate) fn refused_since(&self, since: Micros) -> Option<SqlState> {
         self.lock().refused.as_ref().filter(|(when, ..)| *when >= since).map(|(_, code, _)| *code)
@@ -269,10 +295,22 @@ impl Lease {
         state.release(self.dyno);
     }
 
-    /// PostgreSQL had no room for the connection: back into the queue, in the old place.
+    /// The connection is open: if PostgreSQL could not be reached before, it can be now.
+    pub(crate) fn opened(&self) {
+        let Some(gate) = &self.gate else { return };
+        let mut state = gate.lock();
+        if state.outage.take().is_some() {
+            for next in state.admission.lift() {
+                state.wake(Some(next));
+            }
+        }
+    }
+
+    /// PostgreSQL had no room for the connection, or cannot be reached: back into the queue, in the
+    /// old place.
     pub(crate) fn refused(
         mut self,
-        (code, words): (SqlState, String),
+        error: OpenError,
         arrived: Micros,
         call: &Arc<Call>,
     ) -> Option<Waiting> {
@@ -280,10 +318,16 @@ impl Lease {
         let gate = self.gate.take()?;
         let now = gate.journal.now();
         let mut state = gate.lock();
-        state.refused = Some((now, code, words));
+        let (until, rise) = match error {
+            OpenError::Refused(code @ SqlState::TOO_MANY_CONNECTIONS, words) => {
+                state.refused = Some((now, code, words));
+                (now + REFUSED_FOR, Rise::Steadily)
+            }
+            error => (state.is_down(error, now), Rise::Once),
+        };
         let open = state.pool.open();
         let waiting = gate.wait(&mut state, (self.dyno, self.ticket), arrived, call);
-        let next = state.admission.refused(self.ticket, self.dyno, open, now);
+        let next = state.admission.refused((self.ticket, self.dyno), open, until, rise);
         state.wake(next);
         drop(state);
         Some(waiting)

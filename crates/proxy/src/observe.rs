@@ -81,7 +81,7 @@ pub(crate) async fn serve(
     };
     watch.give_up(match &end {
         End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
-        End::ServerGone | End::ServerBroken(_) => Outcome::ServerGone,
+        End::ServerGone | End::Unsent | End::ServerBroken(_) => Outcome::ServerGone,
         End::Dismissed(answer) => Outcome::Error(answer.code),
     });
     // Between two messages a word of our own may be put in.
@@ -95,7 +95,7 @@ pub(crate) async fn serve(
                 () = kill.cancelled() => {}
             }
         }
-        End::ServerGone => client.part().await,
+        End::ServerGone | End::Unsent => client.part().await,
         End::Dismissed(answer) if may_speak => client.dismiss(&answer).await,
         End::ServerBroken(error) if may_speak => client.dismiss(&Answer::protocol(&error)).await,
         End::Dismissed(_) | End::ServerBroken(_) => {}
@@ -322,6 +322,11 @@ impl Judge for Watch<'_> {
     }
 
     fn is_done(&mut self, _to_server: &mut Outbox) -> bool {
+        false
+    }
+
+    /// The server connection is this client's own.
+    fn may_repeat(&self) -> bool {
         false
     }
 }

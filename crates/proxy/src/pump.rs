@@ -42,6 +42,8 @@ pub(crate) enum End {
     ClientGone,
     /// The server is gone.
     ServerGone,
+    /// The server was gone before it took a byte: another may be asked the same.
+    Unsent,
     /// The client must be sent away with this answer.
     Dismissed(Answer),
     /// What the server sent cannot be understood.
@@ -76,6 +78,9 @@ pub(crate) trait Judge {
     /// Whether the server connection is free. Asked when all that was judged is sent: so the judge
     /// may say something of its own to the server here.
     fn is_done(&mut self, to_server: &mut Outbox) -> bool;
+
+    /// Whether what was judged so far may be judged again, for another server.
+    fn may_repeat(&self) -> bool;
 }
 
 /// Relays until the end. Cancellation safe: what was read is in the buffers. What is in hand at the
@@ -86,7 +91,7 @@ pub(crate) async fn pump(
     journal: &Journal,
     begun: Option<Micros>,
 ) -> End {
-    let mut pump = Pump { lanes, journal, begun, server_deaf: false };
+    let mut pump = Pump { lanes, journal, begun, is_first: true, server_deaf: false };
     poll_fn(|cx| pump.poll(cx, judge)).await
 }
 
@@ -94,6 +99,9 @@ struct Pump<'a> {
     lanes: Lanes<'a>,
     journal: &'a Journal,
     begun: Option<Micros>,
+    /// Nothing has happened yet but a look at what the client had sent before: no server has acted
+    /// on anything, and it may all be judged again.
+    is_first: bool,
     /// The server takes nothing more; it may have said why, which is still to be read.
     server_deaf: bool,
 }
@@ -136,7 +144,10 @@ impl Pump<'_> {
                 true
             } else {
                 match client.inbox.poll_fill(cx, &mut client.stream) {
-                    Poll::Ready(Ok(1..)) => true,
+                    Poll::Ready(Ok(1..)) => {
+                        self.is_first = false;
+                        true
+                    }
                     Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
                     Poll::Pending => false,
                 }
@@ -150,9 +161,16 @@ impl Pump<'_> {
         }
         if self.server_deaf {
             to_server.clear();
-        } else if poll_lane(cx, &mut client.inbox, to_server, &mut **server).is_err() {
-            self.server_deaf = true;
+        } else {
+            let due = to_server.len() + client.inbox.run_len();
+            let is_deaf = poll_lane(cx, &mut client.inbox, to_server, &mut **server).is_err();
+            self.is_first &= to_server.len() + client.inbox.run_len() == due;
+            if is_deaf && self.is_first && judge.may_repeat() {
+                return Err(End::Unsent);
+            }
+            self.server_deaf = is_deaf;
         }
+        self.is_first = false;
         Ok(moved)
     }
 

@@ -20,7 +20,7 @@ use trace::{Micros, Outcome};
 use wire::scram::{Keys, Salting, Verifier};
 
 use crate::answer::Answer;
-use crate::backend::{self, Backend, OpenError, Opening};
+use crate::backend::{self, Backend, Opening};
 use crate::buffer::Outbox;
 use crate::call::Turn;
 use crate::cancel;
@@ -53,6 +53,9 @@ use leased::Leased;
 use local::Local;
 use notify::Exchange;
 use talk::Talk;
+
+/// Server connections that may turn out to be dead, one after the other, for one request.
+const REPEATS_MAX: u32 = 3;
 
 /// What all sessions of one database share in `regulate` mode.
 #[derive(Debug)]
@@ -168,8 +171,10 @@ impl Session {
         let last_word = match end {
             End::Dismissed(answer) => Some(answer),
             End::ServerBroken(error) => Some(Answer::protocol(&error)),
-            End::ServerGone if !self.talk.heard_fatal() => Some(Answer::server_gone()),
-            End::ServerGone | End::Done | End::Terminated | End::ClientGone => None,
+            End::ServerGone | End::Unsent if !self.talk.heard_fatal() => {
+                Some(Answer::server_gone())
+            }
+            End::ServerGone | End::Unsent | End::Done | End::Terminated | End::ClientGone => None,
         };
         match last_word.filter(|_| self.may_speak) {
             Some(answer) => self.client.dismiss(&answer).await,
@@ -180,6 +185,21 @@ impl Session {
     /// Gets a server connection and holds it as long as it takes; or says why there is none.
     async fn serve_request(&mut self) -> Result<(), End> {
         let arrived = self.house.journal.now();
+        let mut repeats = 0;
+        loop {
+            let end = self.try_request(arrived).await;
+            if end != Err(End::Unsent) {
+                return end;
+            }
+            if repeats == REPEATS_MAX {
+                self.refuse(None, Outcome::ServerGone);
+                return end;
+            }
+            repeats += 1;
+        }
+    }
+
+    async fn try_request(&mut self, arrived: Micros) -> Result<(), End> {
         self.talk.arrives(arrived);
         match self.obtain(arrived).await {
             Ok((lease, backend)) => self.hold(lease, backend).await,
@@ -278,11 +298,11 @@ impl Session {
         match Box::pin(Backend::open(opening)).await {
             Ok(backend) => {
                 house.keep_greeting(&self.key, &backend.state.reported);
+                lease.opened();
                 Ok(Connected::Yes(lease, backend, true))
             }
-            Err(OpenError::Refused(code, words)) if backend::may_pass(code) => {
-                let call = &self.entry.target.call;
-                let waiting = lease.refused((code, words), arrived, call);
+            Err(error) if error.may_pass() => {
+                let waiting = lease.refused(error, arrived, &self.entry.target.call);
                 waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
@@ -296,6 +316,7 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         self.moves_in(backend.cancel_key.pid).await;
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
+        let mark = (client.inbox.mark(), client.outbox.len());
         let assigned = talk.assigned_at();
         let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
         let place = (&*entry.target, &backend.cancel_key);
@@ -315,6 +336,15 @@ impl Session {
             () = kill => End::Dismissed(Answer::shutting_down()),
         };
         let unfit = judge.unfit.take();
+        if end == End::Unsent {
+            self.client.inbox.rewind(mark.0);
+            self.client.outbox.cut_back(mark.1);
+            self.to_server.clear();
+            self.talk.conversation.unsay();
+            self.backend_ends(backend.cancel_key.pid);
+            self.entry.target.detach().await;
+            return Err(end);
+        }
         self.may_speak = backend.inbox.at_boundary();
         backend.inbox.settle(&mut self.client.outbox);
         if end == End::Done {
@@ -338,16 +368,16 @@ impl Session {
     /// The session ends while it holds a server connection, which nobody may use again: what it
     /// runs is cancelled, and the lease lasts until the backend is gone.
     async fn abandon(&mut self, lease: Lease, backend: Box<Backend>, end: &End) {
-        let is_busy = !self.talk.is_quiet();
+        let may_cancel = self.talk.conversation.may_cancel();
         self.talk.give_up(match end {
             End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
-            End::ServerGone | End::ServerBroken(_) => Outcome::ServerGone,
+            End::ServerGone | End::Unsent | End::ServerBroken(_) => Outcome::ServerGone,
             End::Dismissed(answer) => Outcome::Error(answer.code),
         });
         self.backend_ends(backend.cancel_key.pid);
         self.entry.target.detach().await;
         if *end != End::ServerGone {
-            if is_busy {
+            if may_cancel {
                 backend::cancel(self.house.upstream().endpoint(), &backend.cancel_key).await;
             }
             backend.close().await;
@@ -360,6 +390,6 @@ impl Session {
 enum Connected {
     /// Here it is; whether it had to be opened.
     Yes(Lease, Box<Backend>, bool),
-    /// PostgreSQL had no room: the place in the queue is kept.
+    /// PostgreSQL had no room, or cannot be reached: the place in the queue is kept.
     BackInLine(Waiting),
 }

@@ -265,6 +265,12 @@ impl<'a> Lexer<'a> {
     /// Manual §4.1.3: `--` and `/*` end an operator, and one of several characters cannot end in
     /// `+` or `-` unless it also holds one of `~ ! @ # % ^ & | ` ?`.
     fn operator_end(&self, start: usize) -> usize {
+        let is_sign = |position: usize| matches!(self.at(position), b'+' | b'-');
+        // What an operator gave back is signs to the end of the run: each stands alone, and the
+        // run is not looked through again for each of them.
+        if start > 0 && is_sign(start - 1) && is_sign(start) {
+            return start + 1;
+        }
         let mut end = start;
         while is_operator_byte(self.at(end)) {
             if matches!((self.at(end), self.at(end + 1)), (b'-', b'-') | (b'/', b'*')) {
@@ -272,12 +278,10 @@ impl<'a> Lexer<'a> {
             }
             end += 1;
         }
-        let may_end_in_sign = |end: usize| {
-            self.bytes.get(start..end).unwrap_or_default().iter().any(|byte| {
-                matches!(byte, b'~' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'|' | b'`' | b'?')
-            })
-        };
-        while end > start + 1 && matches!(self.at(end - 1), b'+' | b'-') && !may_end_in_sign(end) {
+        let may_end_in_sign = self.bytes.get(start..end).unwrap_or_default().iter().any(|byte| {
+            matches!(byte, b'~' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'|' | b'`' | b'?')
+        });
+        while end > start + 1 && is_sign(end - 1) && !may_end_in_sign {
             end -= 1;
         }
         end

@@ -69,8 +69,9 @@ fn parameter_number(token: Token, text: &str) -> Option<u32> {
         return None;
     }
     let digits = text.get(token.start() + 1..token.end())?;
-    // PostgreSQL allows 65 535 parameters; a larger number is an error there and capped here.
-    Some(digits.parse().unwrap_or(u32::from(u16::MAX)).min(u32::from(u16::MAX)))
+    // PostgreSQL allows 65 535 parameters. A larger number is an error there and stays one here:
+    // were it changed, the new numbers behind it would be read differently the next time.
+    Some(digits.parse().unwrap_or(u32::MAX))
 }
 
 /// What was written last, which decides whether the next token needs a space.

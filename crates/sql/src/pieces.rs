@@ -47,6 +47,8 @@ pub(crate) struct Pieces<'a> {
     previous: [Option<Token>; 2],
     /// A collapsed list: where the lexer stands at `.0`, it goes on at `.1`.
     skip: (usize, usize),
+    /// Signs before this position belong to no literal: it was looked for in vain.
+    barren: usize,
 }
 
 /// No list is being collapsed.
@@ -54,7 +56,7 @@ const NO_SKIP: (usize, usize) = (usize::MAX, usize::MAX);
 
 impl<'a> Pieces<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { lexer: Lexer::new(text), previous: [None; 2], skip: NO_SKIP }
+        Self { lexer: Lexer::new(text), previous: [None; 2], skip: NO_SKIP, barren: 0 }
     }
 
     /// The lexer, for looking ahead and for the bytes of tokens.
@@ -93,8 +95,15 @@ impl<'a> Pieces<'a> {
 
     /// Goes on behind a literal that begins with `first`; without one, nothing is consumed.
     fn literal(&mut self, first: Token) -> Option<Piece> {
+        if first.is_sign() && first.start() < self.barren {
+            return None;
+        }
         let mut ahead = self.lexer;
-        let mut literal = literal(first, &mut ahead)?;
+        let Some(mut literal) = literal(first, &mut ahead) else {
+            // The signs that follow would look at the same tokens again, each at all behind it.
+            self.barren = self.barren.max(ahead.position());
+            return None;
+        };
         self.lexer = ahead;
         self.remember(literal.value);
         // The only item told of a collapsed list, whose items may have any types.
@@ -244,14 +253,16 @@ fn row(mut ahead: Lexer<'_>) -> Option<Row> {
     let mut first_end = None;
     loop {
         let first = ahead.next()?;
-        let end = match literal(first, &mut { ahead }) {
-            Some(literal) => literal.value.end(),
-            None if is_constant(ahead, first) || ahead.is_word(first, "default") => first.end(),
+        let (end, is_typed) = match literal(first, &mut { ahead }) {
+            Some(literal) => (literal.value.end(), literal.type_name.is_some()),
+            None if is_constant(ahead, first) || ahead.is_word(first, "default") => {
+                (first.end(), false)
+            }
             None => return None,
         };
         ahead.jump(end);
         let first_end = *first_end.get_or_insert(end);
-        let next = skip_casts(&mut ahead)?;
+        let next = skip_casts(&mut ahead, is_typed)?;
         if next.is_byte(b')') || next.is_byte(b']') {
             return Some(Row { first_end, close: next.start(), end: next.end() });
         }
@@ -261,11 +272,14 @@ fn row(mut ahead: Lexer<'_>) -> Option<Row> {
     }
 }
 
-/// Passes over `::numeric(10, 2)[]` and the like; the token behind.
-fn skip_casts(ahead: &mut Lexer<'_>) -> Option<Token> {
+/// Passes over `::numeric(10, 2)[]` and the like; the token behind. `in_type`: a literal's type was
+/// just read, of which `day` in `interval '1' day` is a part: it is told as `'1'::interval day`.
+fn skip_casts(ahead: &mut Lexer<'_>, mut in_type: bool) -> Option<Token> {
     let mut token = ahead.next()?;
-    while token.kind == TokenKind::Cast {
-        token = ahead.next()?;
+    while in_type || token.kind == TokenKind::Cast {
+        if !std::mem::take(&mut in_type) {
+            token = ahead.next()?;
+        }
         while matches!(token.kind, TokenKind::Word | TokenKind::Quoted) || token.is_byte(b'.') {
             token = ahead.next()?;
         }

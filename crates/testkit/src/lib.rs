@@ -1,6 +1,7 @@
 //! For tests only: a real PostgreSQL, stories to diagnose, faults on the wire.
 //!
 //! * [`postgres()`] runs a private PostgreSQL for as long as a test holds it;
+//! * [`Switch`] stops such a server and starts it again;
 //! * [`golden`] writes recordings by hand, one incident each;
 //! * [`fault`] stands between two peers and misbehaves;
 //! * [`wait_until`] waits for a condition: tests never sleep.
@@ -8,7 +9,9 @@
 pub mod fault;
 pub mod golden;
 mod postgres;
+mod restart;
 mod wait;
 
 pub use postgres::{Database, Session, TestPostgres, connect, postgres, postgres_with};
+pub use restart::{Shutdown, Switch};
 pub use wait::wait_until;

@@ -13,6 +13,8 @@ impl SqlState {
     pub const QUERY_CANCELED: Self = Self(*b"57014");
     /// `admin_shutdown`: the server is going down, or a session was terminated.
     pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
+    /// Another backend has crashed, and all are ended with it.
+    pub const CRASH_SHUTDOWN: Self = Self(*b"57P02");
     /// `cannot_connect_now`: the server is starting up or shutting down.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// `deadlock_detected`.

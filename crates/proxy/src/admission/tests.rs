@@ -74,9 +74,10 @@ fn a_refusal_by_postgresql_is_not_an_outage() {
     let tickets: Vec<Ticket> = (0..4).map(|_| granted(admission.request(WEB))).collect();
     let late = queued(admission.request(WORKER));
 
+    let until = start + Micros::from_millis(250);
     // Two are open; PostgreSQL has no slot for the third and the fourth.
-    assert_eq!(admission.refused(tickets[2], WEB, 2, start), None);
-    assert_eq!(admission.refused(tickets[3], WEB, 2, start), None);
+    assert_eq!(admission.refused((tickets[2], WEB), 2, until, Rise::Steadily), None);
+    assert_eq!(admission.refused((tickets[3], WEB), 2, until, Rise::Steadily), None);
     assert_eq!((admission.leased(), admission.waiting()), (2, 3));
 
     // Those refused keep their places before the late one.
@@ -96,8 +97,24 @@ fn with_no_connection_open_at_all_the_first_in_the_queue_tries_again() {
     let mut admission = Admission::new(4);
     let start = Micros::from_secs(1);
     let first = granted(admission.request(WEB));
-    assert_eq!(admission.refused(first, WEB, 0, start), None);
+    assert_eq!(admission.refused((first, WEB), 0, start, Rise::Steadily), None);
     assert_eq!(admission.leased(), 0);
     queued(admission.request(WORKER));
     assert_eq!(admission.tick(start + Micros::from_secs(1)), Some(first));
+}
+
+#[test]
+fn an_outage_lets_one_try_and_its_end_lets_all_in() {
+    let mut admission = Admission::new(3);
+    let until = Micros::from_secs(1);
+    let tickets: Vec<Ticket> = (0..3).map(|_| granted(admission.request(WEB))).collect();
+    for ticket in &tickets {
+        assert_eq!(admission.refused((*ticket, WEB), 0, until, Rise::Once), None);
+    }
+    let late = queued(admission.request(WORKER));
+    assert_eq!(admission.tick(until), Some(tickets[0]));
+    // However long the trial takes, nobody else tries.
+    assert_eq!(admission.tick(until + Micros::from_secs(60)), None);
+    assert_eq!(admission.lift(), tickets[1..]);
+    assert_eq!(admission.release(WEB), Some(late));
 }

@@ -126,7 +126,7 @@ impl Login<'_> {
                 return scram.finish(data).map_err(|error| scram_failed(endpoint, &error));
             }
             Authentication::Sasl(_) | Authentication::Other(_) => {
-                return Err(OpenError::Unreachable(format!(
+                return Err(OpenError::Impossible(format!(
                     "PostgreSQL at {} asks for a kind of authentication that is not spoken here; \
                      trust, password, md5 and scram-sha-256 are",
                     upstream.endpoint()
@@ -140,7 +140,7 @@ impl Login<'_> {
         let upstream = self.opening.upstream;
         upstream.password().map(|secret| secret.reveal().as_bytes()).ok_or_else(|| {
             let (endpoint, user) = (upstream.endpoint(), upstream.user());
-            OpenError::Unreachable(format!(
+            OpenError::Impossible(format!(
                 "PostgreSQL at {endpoint} asks for {what} of user {user:?}, \
                  and the database URL has none"
             ))
@@ -203,7 +203,7 @@ impl Login<'_> {
     }
 
     fn malformed(&self, error: &wire::Error) -> OpenError {
-        broken(self.opening.upstream.endpoint(), &error.to_string())
+        senseless(self.opening.upstream.endpoint(), &error.to_string())
     }
 }
 
@@ -211,10 +211,14 @@ fn broken(endpoint: &Endpoint, why: &str) -> OpenError {
     OpenError::Unreachable(format!("connection to PostgreSQL at {endpoint} broke at login: {why}"))
 }
 
+fn senseless(endpoint: &Endpoint, why: &str) -> OpenError {
+    OpenError::Impossible(format!("login to PostgreSQL at {endpoint} made no sense: {why}"))
+}
+
 fn out_of_turn(endpoint: &Endpoint) -> OpenError {
-    broken(endpoint, "the server left out a step")
+    senseless(endpoint, "the server left out a step")
 }
 
 fn scram_failed(endpoint: &Endpoint, error: &std::io::Error) -> OpenError {
-    broken(endpoint, &format!("SCRAM: {error}"))
+    senseless(endpoint, &format!("SCRAM: {error}"))
 }

@@ -58,6 +58,7 @@ impl From<End> for Stopped {
             | End::Terminated
             | End::ClientGone
             | End::ServerGone
+            | End::Unsent
             | End::ServerBroken(_) => Self::Gone,
         }
     }

@@ -26,10 +26,16 @@ impl Session {
         let gate = &self.house.gate;
         match failure {
             Failure::Late => {
+                let now = self.house.journal.now();
+                // An outage is none of those who hold connections.
+                if let Some(outage) = gate.outage() {
+                    let endpoint = self.house.upstream().endpoint();
+                    return (outage.answer(endpoint, now), outage.outcome());
+                }
                 let (session, dyno) = self.talk.who();
                 let outcome =
                     gate.refused_since(since).map_or(Outcome::QueueTimeout, Outcome::Error);
-                (gate.refuse(session, dyno, self.house.journal.now() - since), outcome)
+                (gate.refuse(session, dyno, now - since), outcome)
             }
             Failure::CalledOff => {
                 let code = SqlState::QUERY_CANCELED;
@@ -38,7 +44,9 @@ impl Session {
             }
             Failure::Open(error) => {
                 let outcome = match error {
-                    OpenError::Unreachable(_) => Outcome::ServerUnreachable,
+                    OpenError::Unreachable(_) | OpenError::Impossible(_) => {
+                        Outcome::ServerUnreachable
+                    }
                     OpenError::Refused(code, _) => Outcome::Error(*code),
                 };
                 (error.answer(), outcome)

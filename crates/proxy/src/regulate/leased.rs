@@ -79,6 +79,17 @@ pub(super) struct Leased<'a> {
     /// Why the server connection cannot be made the session's: the answer to its request, of which
     /// nothing was sent.
     pub(super) unfit: Option<Answer>,
+    repeat: Repeat,
+}
+
+/// Whether the same messages would mean the same if they were judged again: not if one that changes
+/// the session's statements comes after one that looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Yes,
+    /// Statements were looked at.
+    UnlessChanged,
+    No,
 }
 
 /// Where replies of our own go: after all that the server has said.
@@ -120,6 +131,7 @@ impl<'a> Leased<'a> {
             asides: VecDeque::new(),
             refused: None,
             unfit: None,
+            repeat: Repeat::Yes,
         }
     }
 
@@ -138,6 +150,11 @@ impl<'a> Leased<'a> {
         }
         let is_whole = piece.len == piece.total;
         let times = self.talk.times(now);
+        self.repeat = match (self.repeat, piece.tag) {
+            (Repeat::Yes, tag::BIND | tag::DESCRIBE) => Repeat::UnlessChanged,
+            (Repeat::UnlessChanged, tag::QUERY | tag::PARSE | tag::CLOSE) => Repeat::No,
+            (repeat, _) => repeat,
+        };
         let conversation = &mut self.talk.conversation;
         match piece.tag {
             tag::QUERY => return Ok(self.query(content, is_whole, replies, times)),
@@ -352,5 +369,9 @@ impl Judge for Leased<'_> {
 
     fn is_done(&mut self, to_server: &mut Outbox) -> bool {
         self.wind_up(to_server)
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.repeat != Repeat::No
     }
 }

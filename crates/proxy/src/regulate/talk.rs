@@ -148,11 +148,6 @@ impl Talk {
         Times { arrived, assigned, sent: now.max(assigned) }
     }
 
-    /// Whether nothing is under way on the server.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.conversation.is_quiet()
-    }
-
     /// The server has said that it ends the connection.
     pub(super) fn hear_fatal(&mut self) {
         self.fatal = true;

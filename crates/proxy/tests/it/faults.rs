@@ -99,6 +99,26 @@ async fn a_client_that_vanishes_mid_query_leaves_nothing_behind() {
     }
 }
 
+#[tokio::test]
+async fn what_is_pipelined_behind_a_begin_is_never_committed_alone() {
+    for mode in MODES {
+        let fixture = Fixture::start_with(mode, limit(1)).await;
+        let watcher = fixture.postgres.superuser().await;
+        let mut raw = Raw::login(&fixture).await;
+        assert_eq!(raw.query("CREATE TABLE t (n int)").tags().await, "CZ");
+        raw.query("SELECT pg_sleep(1); BEGIN").query("INSERT INTO t VALUES (1)").send().await;
+        running(&watcher, &fixture.database.name, "pg_sleep(1)").await;
+        // Were the first one cancelled now, there would be no transaction to roll back.
+        drop(raw);
+        fixture.until_connections(&watcher, 0).await;
+        let client = fixture.connect().await;
+        let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+        assert_eq!(count, 0, "{mode:?}");
+        drop(client);
+        fixture.end().await;
+    }
+}
+
 /// A server that lets anybody in and answers each query with `answer`, then hangs up.
 async fn abrupt_server(listener: tokio::net::TcpListener, answer: Vec<u8>) {
     loop {

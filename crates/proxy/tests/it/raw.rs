@@ -110,6 +110,20 @@ impl Raw {
         self.out.clear();
     }
 
+    /// Its end will be a reset, not a FIN.
+    pub(crate) fn reset_on_drop(&self) {
+        self.stream.set_zero_linger().expect("the socket is open");
+    }
+
+    /// Writes what the other side takes at once, if anything.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> u64 {
+        match self.stream.try_write(bytes) {
+            Ok(count) => count as u64,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// The next message; the test fails if none comes.
     pub(crate) async fn receive(&mut self) -> Message {
         self.try_receive().await.expect("the proxy does not hang up")

@@ -26,6 +26,7 @@ fn lists_become_one() {
         "DELETE FROM t WHERE a IN (1, 2, 3) AND b = ANY(ARRAY['x','y'])",
         &expect!["DELETE FROM t WHERE a IN ($1) AND b = ANY(ARRAY[$2])"],
     );
+    check("SELECT a IN (interval '1' day, interval '2' hour)", &expect!["SELECT a IN ($1)"]);
     check(
         "INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y') RETURNING id",
         &expect!["INSERT INTO t (a, b) VALUES ($1, $2) RETURNING id"],
@@ -38,6 +39,12 @@ fn lists_become_one() {
         "SELECT 1 FROM t WHERE a IN ($1, $2) AND b = $3",
         &expect!["SELECT $3 FROM t WHERE a IN ($1) AND b = $2"],
     );
+}
+
+#[test]
+fn numbers_that_postgresql_does_not_know_stay() {
+    check("a $65535 1 $70000", &expect!["a $65535 $70001 $70000"]);
+    check("a $99999999999 1 2", &expect!["a $4294967295 $4294967295 $4294967295"]);
 }
 
 #[test]

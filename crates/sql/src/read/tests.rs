@@ -211,6 +211,15 @@ fn long_texts_hash_in_pieces() {
     assert_ne!(fingerprint(&one_word), fingerprint(&one_word[1..]));
 }
 
+/// Each of these took time quadratic in its length, or worse: a megabyte would not end today.
+#[test]
+fn long_runs_of_signs_take_linear_time() {
+    for unit in ["+", "- ", "*+", "+-", "- date "] {
+        let text = format!("select {} x", unit.repeat((1 << 20) / unit.len()));
+        assert_eq!(fingerprint(&normalise(&text)), fingerprint(&text), "{unit}");
+    }
+}
+
 /// Text made of what SQL is made of, so that the interesting rules meet each other.
 fn sql_like() -> impl Strategy<Value = String> {
     let tokens = prop::sample::select(vec![
@@ -239,6 +248,7 @@ fn sql_like() -> impl Strategy<Value = String> {
         "int",
         "date",
         "interval",
+        "interval '1' day",
         "null",
         "is",
         "not",

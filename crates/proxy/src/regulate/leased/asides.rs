@@ -13,7 +13,7 @@ use wire::frontend;
 
 use trace::{SqlState, TransactionState};
 
-use super::{Leased, Replies};
+use super::{Leased, Repeat, Replies};
 use crate::answer::Answer;
 use crate::buffer::Outbox;
 use crate::conversation::Shown;
@@ -36,10 +36,15 @@ pub(super) enum Aside {
 impl Leased<'_> {
     /// The session has just got the server connection: makes it the session's own.
     pub(in crate::regulate) fn begin(&mut self, to_server: &mut Outbox, to_client: &mut Outbox) {
+        let told = to_client.len();
         if self.is_aligned() {
             self.tell(|write| write(to_client.bytes()));
         } else {
             self.align(to_server.bytes());
+        }
+        // What was said once is not said again, to another server.
+        if self.soon.is_some() || !self.asides.is_empty() || to_client.len() != told {
+            self.repeat = Repeat::No;
         }
     }
 

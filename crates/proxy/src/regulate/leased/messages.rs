@@ -9,7 +9,7 @@ use wire::backend;
 use wire::frame::HEADER;
 use wire::frontend::{self, BindHead, Parse, Target};
 
-use super::{Fate, Leased, Replies, malformed};
+use super::{Fate, Leased, Repeat, Replies, malformed};
 use crate::conversation::{Expect, OurReply, Shown, Times};
 use crate::journal::Reading;
 use crate::pump::End;
@@ -28,6 +28,7 @@ impl Leased<'_> {
     ) -> Fate {
         let text = frontend::text_head(content);
         if is_whole && let Some((done, statement)) = self.talk.tidy_up(text, Place::OnServer) {
+            self.repeat = Repeat::No;
             let status = self.talk.status();
             replies.put(|out| {
                 backend::put_command_complete(out, done);
