@@ -10,4 +10,5 @@ mod limit;
 mod programs;
 mod raw;
 mod session;
+mod slow;
 mod statements;
