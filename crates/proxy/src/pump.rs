@@ -107,8 +107,8 @@ impl Pump<'_> {
             if judge.is_done() && self.is_server_served() {
                 return Poll::Ready(End::Done);
             }
-            let has_room_now = !heard_client && self.may_hear_client()
-                || !heard_server && self.may_hear_server();
+            let has_room_now =
+                !heard_client && self.may_hear_client() || !heard_server && self.may_hear_server();
             if !up && !down && !has_room_now {
                 return Poll::Pending;
             }

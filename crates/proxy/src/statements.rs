@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use trace::SessionId;
+use trace::{Fingerprint, SessionId};
 use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
@@ -113,6 +113,13 @@ impl Registry {
         }
         prepared
     }
+
+    /// From now on these statements, prepared again, are others: what the server connections have
+    /// under their names has gone stale ("cached plan must not change result type").
+    pub(crate) fn forget(&self, fingerprint: Fingerprint) {
+        let is_another = |statement: Arc<Prepared>| statement.reading.fingerprint != fingerprint;
+        self.known.lock().statements.retain(|_, known| known.upgrade().is_some_and(is_another));
+    }
 }
 
 /// The unnamed statement of a session: `Parse` number so-and-so without a name.
@@ -209,8 +216,6 @@ impl ServerStatements {
 
 #[cfg(test)]
 mod tests {
-    use trace::Fingerprint;
-
     use super::*;
 
     fn reading() -> Reading {
@@ -225,6 +230,16 @@ mod tests {
         let third = registry.intern(b"select 2\0\0\0", reading);
         assert_eq!(first.id, second.id);
         assert_ne!(first.id, third.id);
+    }
+
+    #[test]
+    fn a_forgotten_statement_comes_back_as_another() {
+        let registry = Registry::default();
+        let stale = registry.intern(b"select 1\0\0\0", reading);
+        registry.forget(Fingerprint(2));
+        assert_eq!(registry.intern(b"select 1\0\0\0", reading).id, stale.id);
+        registry.forget(Fingerprint(1));
+        assert_ne!(registry.intern(b"select 1\0\0\0", reading).id, stale.id);
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl<'a> Leased<'a> {
     /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
     fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
         let content = body(message);
+        let statement = self.talk.conversation.statement();
         let heard = self
             .talk
             .conversation
@@ -155,7 +156,13 @@ impl<'a> Leased<'a> {
                 let statement = self.talk.conversation.statement();
                 self.talk.pin(PinCause::Unknown, statement);
             }
-            if Report::read(content).is_fatal() {
+            let report = Report::read(content);
+            if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
+                // A table has changed under a statement. The client prepares it again, as it must
+                // without a proxy, and must not be given the stale one.
+                self.statements.forget(statement);
+            }
+            if report.is_fatal() {
                 self.talk.hear_fatal();
             }
         }

@@ -80,8 +80,10 @@ async fn a_slow_client_gets_all_of_a_result() {
         let fixture = Fixture::start(mode).await;
         let client = fixture.connect().await;
         let watcher = fixture.postgres.superuser().await;
-        let query = format!("COPY (SELECT repeat('x', {ROW}) FROM generate_series(1, {ROWS}))
-                             TO STDOUT");
+        let query = format!(
+            "COPY (SELECT repeat('x', {ROW}) FROM generate_series(1, {ROWS}))
+                             TO STDOUT"
+        );
         let stream = client.copy_out(&query).await.unwrap();
         // Nobody reads, until the server can write no more.
         let is_stuck = async {

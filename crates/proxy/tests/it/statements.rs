@@ -228,3 +228,24 @@ async fn a_sql_level_deallocate_all_in_a_batch_does_no_harm_to_others() {
     testkit::wait_until(SOON, || !fixture.requests().is_empty()).await;
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn a_statement_whose_table_changed_can_be_prepared_again() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let client = fixture.connect().await;
+    client.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+    let (text, other) = ("SELECT * FROM t", fixture.connect().await);
+    let stale = client.prepare(text).await.unwrap();
+    let elsewhere = other.prepare(text).await.unwrap();
+    client.query_one(&stale, &[]).await.unwrap();
+    client.batch_execute("ALTER TABLE t ADD m int DEFAULT 2").await.unwrap();
+    for (session, statement) in [(&client, &stale), (&other, &elsewhere)] {
+        // As without a proxy.
+        let error = session.query_one(statement, &[]).await.unwrap_err();
+        assert_eq!(code(&error), "0A000");
+        let fresh = session.prepare(text).await.unwrap();
+        assert_eq!(session.query_one(&fresh, &[]).await.unwrap().get::<_, i32>(1), 2);
+    }
+    drop((client, other, stale, elsewhere));
+    fixture.end().await;
+}
