@@ -28,6 +28,14 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# Real clients, direct and through us; what is missing is installed.
+drivers:
+    cargo build --release && examples/drivers/run --install
+
+# Other projects' own driver tests, direct and through us. Takes a quarter of an hour: for the night.
+nightly:
+    cargo build --release && bench/suites/run
+
 # The documentation, as CI builds it.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
