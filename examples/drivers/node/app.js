@@ -30,7 +30,8 @@ async function transactions(pool) {
       client.release();
     }
   }));
-  const { rows } = await pool.query('SELECT count(*)::int, sum((data->>\'n\')::int)::int FROM item');
+  const sum = "SELECT count(*)::int, sum((data->>'n')::int)::int FROM item";
+  const { rows } = await pool.query(sum);
   assert.deepEqual(rows, [{ count: 40, sum: 1000 }]);
   ok('transactions over a pool');
 }
@@ -38,7 +39,8 @@ async function transactions(pool) {
 async function errorsInside(pool) {
   const client = await pool.connect();
   await client.query('BEGIN');
-  await assert.rejects(client.query("INSERT INTO item (name) VALUES ('item 1')"), { code: '23505' });
+  const twice = "INSERT INTO item (name) VALUES ('item 1')";
+  await assert.rejects(client.query(twice), { code: '23505' });
   await assert.rejects(client.query('SELECT 1'), { code: '25P02' });
   await client.query('ROLLBACK');
   await assert.rejects(client.query('SELEC 1'), { code: '42601' });
@@ -92,7 +94,8 @@ async function large(pool) {
   const text = 'é'.repeat(2_000_000);
   const { rows } = await pool.query('SELECT $1::text AS text', [text]);
   assert.equal(rows[0].text, text);
-  const many = await pool.query('SELECT n, repeat(\'y\', 100) AS y FROM generate_series(1, 50000) n');
+  const series = "SELECT n, repeat('y', 100) AS y FROM generate_series(1, 50000) n";
+  const many = await pool.query(series);
   assert.equal(many.rows.length, 50000);
   ok('large values and many rows');
 }

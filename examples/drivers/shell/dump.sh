@@ -11,7 +11,8 @@ dump() { pg_dump "$@" | grep -v '^\\\(un\)\?restrict '; }
 psql "$here" -Xq -v ON_ERROR_STOP=1 <<'SQL'
 CREATE SCHEMA shop;
 CREATE TYPE shop.mood AS ENUM ('sad', 'glad');
-CREATE TABLE shop.customer (id serial PRIMARY KEY, name text NOT NULL, mood shop.mood, at timestamptz);
+CREATE TABLE shop.customer (
+    id serial PRIMARY KEY, name text NOT NULL, mood shop.mood, at timestamptz);
 CREATE TABLE shop.sale (customer int REFERENCES shop.customer, amount numeric CHECK (amount > 0));
 CREATE INDEX ON shop.sale (customer);
 CREATE VIEW shop.total AS SELECT customer, sum(amount) FROM shop.sale GROUP BY 1;

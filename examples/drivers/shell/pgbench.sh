@@ -4,7 +4,9 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-bench() { pgbench -n "$@" "$DATABASE_URL" >"$folder/said" 2>&1 || { cat "$folder/said" >&2; exit 1; }; }
+bench() {
+    pgbench -n "$@" "$DATABASE_URL" >"$folder/said" 2>&1 || { cat "$folder/said" >&2; exit 1; }
+}
 # All transactions were done, none failed.
 done_all() {
     grep -q "^number of transactions actually processed: $1/$1\$" "$folder/said" \
