@@ -31,6 +31,13 @@ bench:
 # Throws bytes at a reader: `just fuzz frames 600`. See fuzz/README.md.
 fuzz target seconds:
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
+# Real clients, direct and through us; what is missing is installed.
+drivers:
+    cargo build --release && examples/drivers/run --install
+
+# Other projects' own driver tests, direct and through us. Takes a quarter of an hour: for the night.
+nightly:
+    cargo build --release && bench/suites/run
 
 # The documentation, as CI builds it.
 docs:

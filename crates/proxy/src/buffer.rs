@@ -174,6 +174,12 @@ impl Inbox {
         self.start = self.judged;
     }
 
+    /// Whether there is room to read into; if not, reading does not even ask the socket.
+    pub(crate) fn has_room(&self) -> bool {
+        let fits = self.end < self.data.len() || self.start > 0;
+        self.data.is_empty() || fits || self.judged + self.need > self.end
+    }
+
     /// Room to read into; `None` while what was read must be written first.
     fn room(&mut self) -> Option<&mut [u8]> {
         if self.start == self.end {

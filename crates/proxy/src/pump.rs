@@ -2,7 +2,8 @@
 //!
 //! Both directions are driven from one future, and neither waits for the other: when both sides
 //! have much to send, each still drains into its own peer, so there is no deadlock. Each direction
-//! is bounded: no more is read while what was read cannot be written.
+//! is bounded: no more is read while what was read cannot be written. A socket that was not asked
+//! for that reason wakes nobody, so it is asked as soon as writing has made room.
 //!
 //! A short read is not followed by a second one to see whether there is more (the runtime clears
 //! the readiness and the kernel reports anew): one `recv` and one `send` a message, nothing else.
@@ -109,6 +110,8 @@ struct Pump<'a> {
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Poll<End> {
         loop {
+            let heard_client = judge.hears_client() && self.may_hear_client();
+            let heard_server = self.may_hear_server();
             let up = match self.poll_up(cx, judge) {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
@@ -124,10 +127,25 @@ impl Pump<'_> {
                 }
                 said = !self.lanes.to_server.is_empty();
             }
-            if !up && !down && !said {
+            let hears_client_now = !heard_client && judge.hears_client() && self.may_hear_client();
+            let has_room_now = hears_client_now || !heard_server && self.may_hear_server();
+            if !up && !down && !said && !has_room_now {
                 return Poll::Pending;
             }
         }
+    }
+
+    fn may_hear_client(&self) -> bool {
+        let Lanes { client, to_server, .. } = &self.lanes;
+        let inbox = &client.inbox;
+        let has_work = inbox.is_paused() || inbox.has_room();
+        has_work && !to_server.is_full() && !client.outbox.is_full()
+    }
+
+    fn may_hear_server(&self) -> bool {
+        let inbox = &self.lanes.from_server;
+        let has_work = inbox.is_paused() || inbox.has_room();
+        has_work && !self.lanes.client.outbox.is_full()
     }
 
     /// Whether the server has got all of every message that was begun.

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use trace::SessionId;
+use trace::{Fingerprint, SessionId};
 use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
@@ -135,6 +135,16 @@ impl Registry {
         });
         known.put(content, meaning, Arc::downgrade(&prepared));
         prepared
+    }
+
+    /// From now on these statements, prepared again, are others: what the server connections have
+    /// under their names has gone stale ("cached plan must not change result type").
+    pub(crate) fn forget(&self, fingerprint: Fingerprint) {
+        let is_another = |statement: Arc<Prepared>| statement.reading.fingerprint != fingerprint;
+        let stays = |known: &Weak<Prepared>| known.upgrade().is_some_and(is_another);
+        let mut known = self.known.lock();
+        known.plain.retain(|_, statement| stays(statement));
+        known.others.retain(|_, statement| stays(statement));
     }
 }
 
@@ -270,8 +280,6 @@ impl ServerStatements {
 
 #[cfg(test)]
 mod tests {
-    use trace::Fingerprint;
-
     use super::*;
 
     fn reading() -> Reading {
@@ -291,6 +299,16 @@ mod tests {
         let third = registry.intern(b"select 2\0\0\0", plain, reading);
         assert_eq!(first.id, second.id);
         assert_ne!(first.id, third.id);
+    }
+
+    #[test]
+    fn a_forgotten_statement_comes_back_as_another() {
+        let registry = Registry::default();
+        let stale = registry.intern(b"select 1\0\0\0", Meaning::default(), reading);
+        registry.forget(Fingerprint(2));
+        assert_eq!(registry.intern(b"select 1\0\0\0", Meaning::default(), reading).id, stale.id);
+        registry.forget(Fingerprint(1));
+        assert_ne!(registry.intern(b"select 1\0\0\0", Meaning::default(), reading).id, stale.id);
     }
 
     #[test]

@@ -214,6 +214,7 @@ impl<'a> Leased<'a> {
     /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
     fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
         let content = body(message);
+        let statement = self.talk.conversation.statement();
         let is_aside = self.talk.conversation.hears_aside();
         if piece.tag == reply::ERROR_RESPONSE && !is_aside && self.talk.conversation.is_ahead() {
             let report = Report::read(content);
@@ -238,7 +239,13 @@ impl<'a> Leased<'a> {
                 let statement = self.talk.conversation.statement();
                 self.talk.pin(PinCause::Unknown, statement);
             }
-            if Report::read(content).is_fatal() {
+            let report = Report::read(content);
+            if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
+                // A table has changed under a statement. The client prepares it again, as it must
+                // without a proxy, and must not be given the stale one.
+                self.house.statements.forget(statement);
+            }
+            if report.is_fatal() {
                 self.talk.hear_fatal();
             }
         }

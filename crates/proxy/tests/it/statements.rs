@@ -249,3 +249,21 @@ async fn a_statement_whose_table_changed_is_prepared_anew() {
     drop((one, two));
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn a_statement_whose_table_changed_can_be_prepared_again() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let client = fixture.connect().await;
+    client.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+    let text = "SELECT * FROM t";
+    let stale = client.prepare(text).await.unwrap();
+    client.query_one(&stale, &[]).await.unwrap();
+    client.batch_execute("ALTER TABLE t ADD m int DEFAULT 2").await.unwrap();
+    // As without a proxy.
+    let error = client.query_one(&stale, &[]).await.unwrap_err();
+    assert_eq!(code(&error), "0A000");
+    let fresh = client.prepare(text).await.unwrap();
+    assert_eq!(client.query_one(&fresh, &[]).await.unwrap().get::<_, i32>(1), 2);
+    drop((client, stale, fresh));
+    fixture.end().await;
+}
