@@ -17,8 +17,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome, SqlState};
-use wire::scram::{Keys, Salting, Verifier};
 
+use crate::access::{Credential, Doorman, Secret};
 use crate::answer::Answer;
 use crate::backend::{self, Backend, OpenError, Opening};
 use crate::buffer::Outbox;
@@ -34,9 +34,11 @@ use crate::pump::{End, Lanes, pump};
 use crate::statements;
 use crate::{Config, Database, Upstream};
 
+mod authenticate;
 mod enter;
 mod leased;
 mod local;
+mod lookup;
 mod talk;
 
 use leased::Leased;
@@ -54,7 +56,9 @@ pub(crate) struct House {
     statements: statements::Registry,
     /// The server's `ParameterStatus` messages by kind of connection.
     greetings: Mutex<HashMap<Arc<Key>, Arc<[u8]>>>,
-    verifier: Option<Verifier>,
+    /// The URL's own password, which then logs in to the server whoever the client is.
+    own: Option<Arc<Secret>>,
+    doorman: Arc<Doorman>,
     database: Database,
     connect_timeout: Duration,
     journal: Arc<Journal>,
@@ -64,21 +68,21 @@ impl House {
     pub(crate) fn new(
         config: &Config,
         database: &Database,
+        doorman: &Arc<Doorman>,
         journal: &Arc<Journal>,
         cancels: &Arc<cancel::Registry>,
     ) -> Self {
         let limit = database.limit.unwrap_or(config.limit);
         let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
-        let password = database.upstream.password();
+        let own =
+            database.upstream.password().map(|secret| Arc::new(Secret::plain(secret.clone())));
         Self {
             gate: Arc::new(gate),
             cancels: Arc::clone(cancels),
             statements: statements::Registry::default(),
             greetings: Mutex::default(),
-            verifier: password.map(|secret| {
-                let salting = Salting::new(&rand::random::<[u8; 16]>());
-                Keys::derive(secret.reveal().as_bytes(), &salting).verifier(salting)
-            }),
+            own,
+            doorman: Arc::clone(doorman),
             database: database.clone(),
             connect_timeout: config.connect_timeout,
             journal: Arc::clone(journal),
@@ -127,6 +131,8 @@ struct Session {
     may_speak: bool,
     talk: Talk,
     key: Arc<Key>,
+    /// What logs in to the server as `key.user`.
+    credential: Arc<Credential>,
     entry: cancel::Entry,
     kill: Kill,
 }
@@ -149,6 +155,7 @@ pub(crate) async fn serve(
         may_speak: true,
         talk,
         key: Arc::default(),
+        credential: Arc::new(Credential::None),
         entry: house.cancels.enter(house.upstream()),
         kill: Kill::new(kill),
     };
@@ -310,6 +317,7 @@ impl Session {
         let (session, _) = self.talk.who();
         let opening = Opening {
             upstream: house.upstream(),
+            credential: &self.credential,
             limit: house.connect_timeout,
             key: &self.key,
             worker: self.worker,
@@ -373,7 +381,7 @@ impl Session {
         self.entry.target.detach().await;
         if *end != End::ServerGone {
             if is_busy {
-                backend::cancel(self.house.upstream().endpoint(), &backend.cancel_key).await;
+                backend::cancel(self.house.upstream(), &backend.cancel_key).await;
             }
             backend.close().await;
         }

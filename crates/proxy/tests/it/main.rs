@@ -1,6 +1,8 @@
 //! The proxy in front of a real PostgreSQL.
 
+mod access;
 mod both;
+mod certificates;
 mod copy;
 mod databases;
 mod diff;
@@ -11,3 +13,4 @@ mod programs;
 mod raw;
 mod session;
 mod statements;
+mod tls;
