@@ -8,12 +8,20 @@ use std::str::FromStr;
 
 use crate::{ClientTls, Error};
 
+mod credential;
+mod doorman;
+pub(crate) mod md5;
 mod query;
 mod rules;
+mod strikes;
 mod users;
 
+pub(crate) use credential::Credential;
+pub(crate) use doorman::{Doorman, Person, Word};
 pub use query::AuthQuery;
+pub(crate) use rules::{Caller, Named};
 pub use rules::{Method, Rules};
+pub(crate) use users::Secret;
 pub use users::Users;
 
 /// Who may come in, and how they prove it.

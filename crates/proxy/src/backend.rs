@@ -12,14 +12,15 @@ use trace::{BackendPid, Event, SessionId, SqlState};
 use wire::backend::tag;
 use wire::frontend;
 
+use crate::Upstream;
+use crate::access::Credential;
 use crate::answer::Answer;
 use crate::buffer::Inbox;
 use crate::journal::Journal;
 use crate::pool::{Key, Kinds};
 use crate::settings::{Registry, Reported, Settings};
 use crate::statements::ServerStatements;
-use crate::stream::ServerStream;
-use crate::{Endpoint, Upstream};
+use crate::stream::Stream;
 
 mod login;
 
@@ -27,6 +28,9 @@ use login::Login;
 
 /// How long a cancel request may take, and a backend to end after it was told to.
 const PARTING: Duration = Duration::from_secs(5);
+
+/// Longest message that is read as an answer to our own queries.
+const OWN_MESSAGE_MAX: usize = 64 * 1024;
 
 /// What a cancel request must name.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl std::fmt::Debug for CancelKey {
 /// A server connection.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    pub(crate) stream: ServerStream,
+    pub(crate) stream: Stream,
     pub(crate) inbox: Inbox,
     pub(crate) state: ServerState,
     pub(crate) cancel_key: Arc<CancelKey>,
@@ -135,6 +139,8 @@ impl OpenError {
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) upstream: &'a Upstream,
+    /// What proves that we are `key.user`.
+    pub(crate) credential: &'a Credential,
     pub(crate) limit: Duration,
     pub(crate) key: &'a Arc<Key>,
     pub(crate) worker: usize,
@@ -185,6 +191,34 @@ impl Backend {
         }
     }
 
+    /// Sends messages of our own.
+    pub(crate) async fn send(&mut self, messages: &[u8]) -> Result<(), OpenError> {
+        let sent = self.stream.write_all(messages).await;
+        sent.map_err(|error| OpenError::Unreachable(error.to_string()))
+    }
+
+    /// The server's next message to us.
+    pub(crate) async fn receive(&mut self) -> Result<Vec<u8>, OpenError> {
+        let broken = |text: String| OpenError::Unreachable(text);
+        loop {
+            let step = self.inbox.step(|_, total| total.min(OWN_MESSAGE_MAX));
+            if let Some(piece) = step.map_err(|error| broken(error.to_string()))? {
+                if piece.len < piece.total {
+                    return Err(broken("the answer is too long".to_owned()));
+                }
+                let message = self.inbox.peek(piece.len).to_vec();
+                self.inbox.discard(piece.len);
+                return Ok(message);
+            }
+            let (inbox, stream) = (&mut self.inbox, &mut self.stream);
+            match poll_fn(|cx| inbox.poll_fill(cx, stream)).await {
+                Ok(0) => return Err(broken("closed by the server".to_owned())),
+                Ok(_) => {}
+                Err(error) => return Err(broken(error.to_string())),
+            }
+        }
+    }
+
     /// Ends the connection and waits until the backend is gone, so that its slot is free:
     /// PostgreSQL leaves closing the socket to the end of the process. A backend that does not
     /// notice in time (it may be deep in a query) is left to itself.
@@ -224,11 +258,11 @@ impl Kinds for Box<Backend> {
 
 /// Sends a cancel request and waits until it was delivered: the server closes the connection once
 /// it has signalled the backend.
-pub(crate) async fn cancel(endpoint: &Endpoint, key: &CancelKey) {
+pub(crate) async fn cancel(upstream: &Upstream, key: &CancelKey) {
     let mut packet = Vec::new();
     wire::startup::put_cancel(&mut packet, key.pid.0, &key.secret);
     let delivery = async {
-        let mut stream = ServerStream::connect(endpoint).await?;
+        let mut stream = upstream.connect().await?;
         stream.write_all(&packet).await?;
         let mut scratch = [0; 16];
         while stream.read(&mut scratch).await? > 0 {}

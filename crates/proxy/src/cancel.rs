@@ -130,7 +130,7 @@ impl Target {
             is_patient = timeout(FIRST, settled).await.is_ok();
         };
         let _under_way = UnderWay(self);
-        backend::cancel(self.upstream.endpoint(), &key).await;
+        backend::cancel(&self.upstream, &key).await;
     }
 }
 
@@ -194,7 +194,7 @@ impl Registry {
         }
         let passed = self.passed.lock().get(&(pid, Box::from(key))).cloned();
         if let Some(upstream) = passed {
-            backend::cancel(upstream.endpoint(), &CancelKey::new(pid, key)).await;
+            backend::cancel(&upstream, &CancelKey::new(pid, key)).await;
         }
     }
 }

@@ -2,15 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::buffer::{Inbox, Outbox};
+use crate::stream::Stream;
 
 /// How long a client that does not read may delay the end of its session.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -18,15 +19,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A client's side of a session.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
+    /// Where it comes from; nowhere if over a Unix socket.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) inbox: Inbox,
     /// What goes to the client and was not read from a server.
     pub(crate) outbox: Outbox,
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, inbox: Inbox::new(), outbox: Outbox::default() }
+    pub(crate) fn new(stream: Stream, address: Option<IpAddr>) -> Self {
+        Self { stream, address, inbox: Inbox::new(), outbox: Outbox::default() }
     }
 
     /// Writes what is due and reads once; 0 is the client's end. Cancellation safe.

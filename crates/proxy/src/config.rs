@@ -85,7 +85,7 @@ impl Config {
     /// # Errors
     /// [`Error::Databases`] if there is none, or two have the same name; [`Error::Access`].
     pub fn check(&self) -> Result<(), Error> {
-        self.access.check()?;
+        self.check_access(&self.access)?;
         let mut labels: Vec<&str> = self.databases.iter().map(Database::label).collect();
         labels.sort_unstable();
         if labels.is_empty() {
@@ -94,6 +94,21 @@ impl Config {
         match labels.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Databases(format!("{:?} is there twice", pair[0]))),
             None => Ok(()),
+        }
+    }
+
+    /// Whether clients can be let in to these databases by that.
+    pub(crate) fn check_access(&self, access: &Access) -> Result<(), Error> {
+        access.check()?;
+        let nameless = self.databases.iter().find(|database| database.upstream.user().is_none());
+        match nameless {
+            Some(database) if self.mode == Mode::Regulate && access.users.are_of_urls() => {
+                let label = database.label();
+                Err(Error::Databases(format!(
+                    "{label:?} names no user: write postgres://USER@host/database, or list users"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 }

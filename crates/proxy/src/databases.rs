@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use trace::{Event, PoolSampled};
 
+use crate::access::Doorman;
 use crate::cancel;
 use crate::journal::Journal;
 use crate::regulate::House;
-use crate::{Config, Database, Mode};
+use crate::{Access, Config, Database, Mode};
 
 /// One database: what was configured, and in `regulate` mode what its sessions share.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct Databases {
 impl Databases {
     pub(crate) fn new(
         config: &Config,
+        doorman: &Arc<Doorman>,
         journal: &Arc<Journal>,
         cancels: &Arc<cancel::Registry>,
     ) -> Self {
@@ -36,7 +38,9 @@ impl Databases {
         for database in &config.databases {
             let house = match config.mode {
                 Mode::Observe => None,
-                Mode::Regulate => Some(Arc::new(House::new(config, database, journal, cancels))),
+                Mode::Regulate => {
+                    Some(Arc::new(House::new(config, database, doorman, journal, cancels)))
+                }
             };
             let entry = Arc::new(Entry { database: database.clone(), house });
             match &database.name {
@@ -62,9 +66,18 @@ impl Databases {
         self.entries().filter_map(|entry| entry.house.as_ref())
     }
 
-    /// Whether clients of every database must show a password.
-    pub(crate) fn ask_for_passwords(&self) -> bool {
-        self.entries().all(|entry| entry.database.upstream.has_password())
+    /// Whether nobody is trusted but by a rule that says so.
+    pub(crate) fn ask_for_passwords(&self, access: &Access) -> bool {
+        let ask = |entry: &Entry| match entry.house {
+            // The server itself checks its clients, but it sees us, and may trust us.
+            None => entry.database.upstream.has_password(),
+            Some(_) => {
+                !access.rules.is_empty()
+                    || !access.users.are_of_urls()
+                    || entry.database.upstream.has_password()
+            }
+        };
+        self.entries().all(|entry| ask(entry))
     }
 
     /// Ten times a second, in `regulate` mode: tends the pools and records them as one.

@@ -12,12 +12,6 @@ pub enum Error {
     /// The database URL cannot be understood.
     #[error("database URL: {0}")]
     Url(String),
-    /// The database URL asks for TLS.
-    #[error(
-        "database URL: sslmode={0} asks for TLS to the server, which is not spoken yet; \
-         use sslmode=prefer, or reach the server over loopback, a private network or a tunnel"
-    )]
-    Tls(String),
     /// The databases make no sense.
     #[error("databases: {0}")]
     Databases(String),

@@ -19,7 +19,6 @@
 //!
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
-#[allow(dead_code, reason = "the types come first, sessions use them next")]
 mod access;
 mod admission;
 mod answer;
@@ -47,7 +46,6 @@ mod regulate;
 mod settings;
 mod statements;
 mod stream;
-#[allow(dead_code, reason = "the types come first, sessions use them next")]
 mod tls;
 mod upstream;
 mod worker;

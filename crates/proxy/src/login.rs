@@ -8,12 +8,17 @@ use wire::startup::{self, Session, Startup};
 
 use crate::answer::Answer;
 use crate::client::Client;
+use crate::stream::{Socket, Stream};
+use crate::{Access, ClientSsl, ClientTls, tls};
 
 /// How long a client may take until it is logged in (PostgreSQL's `authentication_timeout`).
 pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(60);
 
 /// How often a client may ask for encryption: once for TLS, once for GSSAPI, and once more.
 const REQUESTS_MAX: usize = 3;
+
+/// The first byte of a TLS handshake; no packet of PostgreSQL's is so long that it began with it.
+const HANDSHAKE: u8 = 0x16;
 
 /// What begins with `surgetank.` is for us; the server never sees it.
 const OURS: &[u8] = b"surgetank.";
@@ -36,35 +41,113 @@ pub(crate) enum Refused {
     /// It left.
     Gone,
     /// It is to be told this.
-    With(Answer),
+    With(Box<Client>, Answer),
 }
 
-impl From<wire::Error> for Refused {
-    fn from(error: wire::Error) -> Self {
-        let mut answer = Answer::protocol(&error);
-        if matches!(error, wire::Error::Version { .. }) {
-            answer.code = SqlState::FEATURE_NOT_SUPPORTED;
-        }
-        Self::With(answer)
+fn malformed(client: Client, error: &wire::Error) -> Refused {
+    let mut answer = Answer::protocol(error);
+    if matches!(error, wire::Error::Version { .. }) {
+        answer.code = SqlState::FEATURE_NOT_SUPPORTED;
     }
+    Refused::With(Box::new(client), answer)
 }
 
-/// Reads the first packet; encryption is declined.
-pub(crate) async fn read_wish(client: &mut Client) -> Result<Wish, Refused> {
+/// Reads the first packet; before it, encryption is agreed on or declined.
+pub(crate) async fn read_wish(
+    mut client: Client,
+    access: &Access,
+) -> Result<(Client, Wish), Refused> {
+    let tls = match access.sslmode {
+        ClientSsl::Disable => None,
+        _ if client.address.is_none() => None,
+        _ => access.tls.as_ref(),
+    };
+    if let Some(tls) = tls
+        && begins_with_tls(&client.stream).await
+    {
+        client = encrypt(client, tls).await?;
+        if !client.stream.tls().is_some_and(tls::is_postgres) {
+            // As PostgreSQL: what does not name its protocol may be another's, misled to us.
+            return Err(Refused::Gone);
+        }
+    }
     let mut requests = 0;
     loop {
-        let Some(packet) = read_packet(client).await? else { return Err(Refused::Gone) };
-        match startup::read(&packet)? {
-            Startup::Session(_) => return Ok(Wish::Session(packet)),
-            Startup::Cancel { .. } => return Ok(Wish::Cancel(packet)),
-            Startup::Ssl | Startup::GssEnc if requests < REQUESTS_MAX => {
-                requests += 1;
+        let packet = match read_packet(&mut client).await {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return Err(Refused::Gone),
+            Err(error) => return Err(malformed(client, &error)),
+        };
+        match startup::read(&packet) {
+            Ok(Startup::Session(_)) => {
+                return match lacks_tls(&client, access) {
+                    None => Ok((client, Wish::Session(packet))),
+                    Some(answer) => Err(Refused::With(Box::new(client), answer)),
+                };
+            }
+            Ok(Startup::Cancel { .. }) => return Ok((client, Wish::Cancel(packet))),
+            Ok(Startup::Ssl | Startup::GssEnc) if requests >= REQUESTS_MAX => {
+                return Err(Refused::Gone);
+            }
+            Ok(Startup::Ssl) if client.stream.tls().is_none() && tls.is_some() => {
+                let Some(tls) = tls else { return Err(Refused::Gone) };
+                client.outbox.bytes().push(b'S');
+                client.flush().await.map_err(|_| Refused::Gone)?;
+                client = encrypt(client, tls).await?;
+            }
+            Ok(Startup::Ssl | Startup::GssEnc) => {
                 client.outbox.bytes().push(b'N');
                 client.flush().await.map_err(|_| Refused::Gone)?;
             }
-            Startup::Ssl | Startup::GssEnc => return Err(Refused::Gone),
+            Err(error) => return Err(malformed(client, &error)),
+        }
+        requests += 1;
+    }
+}
+
+/// Whether a client speaks TLS without asking first (PostgreSQL 17's direct negotiation).
+async fn begins_with_tls(stream: &Stream) -> bool {
+    let Stream::Plain(Socket::Tcp(stream)) = stream else { return false };
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1) if first == [HANDSHAKE])
+}
+
+async fn encrypt(client: Client, tls: &ClientTls) -> Result<Client, Refused> {
+    let Client { stream, address, inbox, outbox } = client;
+    let Stream::Plain(socket) = stream else { return Err(Refused::Gone) };
+    if !inbox.unjudged().is_empty() {
+        // Somebody in the middle has put it in, to have it taken for the client's
+        // (CVE-2021-23214).
+        let text = "surgetank: received unencrypted data after SSL request";
+        let answer = Answer::new(SqlState::PROTOCOL_VIOLATION, text);
+        let client = Client { stream: Stream::Plain(socket), address, inbox, outbox };
+        return Err(Refused::With(Box::new(client), answer));
+    }
+    match Box::pin(tls.accept(socket)).await {
+        Ok(stream) => Ok(Client { stream, address, inbox, outbox }),
+        Err(error) => {
+            tracing::debug!(?address, %error, "no TLS with a client");
+            Err(Refused::Gone)
         }
     }
+}
+
+/// What a client is told whose connection is not encrypted as it must be.
+fn lacks_tls(client: &Client, access: &Access) -> Option<Answer> {
+    if client.address.is_none() || access.sslmode < ClientSsl::Require {
+        return None;
+    }
+    let text = match client.stream.tls() {
+        None => "surgetank: the connection must be encrypted",
+        Some(state) if access.sslmode >= ClientSsl::VerifyCa && tls::peer_name(state).is_none() => {
+            "surgetank: the connection requires a valid client certificate"
+        }
+        Some(_) => return None,
+    };
+    let mut answer = Answer::new(SqlState(*b"28000"), text);
+    "connect with sslmode=require or stronger, and sslcert if asked for a certificate"
+        .clone_into(&mut answer.hint);
+    Some(answer)
 }
 
 async fn read_packet(client: &mut Client) -> Result<Option<Vec<u8>>, wire::Error> {

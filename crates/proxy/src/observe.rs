@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use trace::{BackendPid, Fingerprint, Micros, Outcome, SqlState};
 use wire::backend::{self, BackendKey};
 use wire::frame::{HEADER, body};
-use wire::frontend::{self, BindHead, Execute, Parse, Target};
+use wire::frontend::{self, BindHead, Execute, Parse, SaslInitial, Target};
+use wire::scram::MECHANISM_PLUS;
 use wire::startup::{self, Startup};
 
 use crate::Database;
@@ -25,7 +26,8 @@ use crate::conversation::{Conversation, Expect, Shown, Times};
 use crate::journal::Journal;
 use crate::login;
 use crate::pump::{End, Judge, Lanes, pump};
-use crate::stream::ServerStream;
+use crate::stream::Stream;
+use crate::tls;
 use crate::worker::Shared;
 
 /// How much of a message is looked at; longer statements are told apart by their beginning.
@@ -57,6 +59,7 @@ pub(crate) async fn serve(
             return client.dismiss(&answer).await;
         }
     };
+    watch.unbindable = unbindable(shared, &client, &server);
     let assigned = journal.now();
     watch.conversation.connect(Times { arrived, assigned, sent: assigned });
     watch.conversation.bytes_in(packet.len());
@@ -105,10 +108,29 @@ pub(crate) async fn serve(
     drop(watch);
 }
 
-async fn connect(shared: &Shared, database: &Database) -> Result<ServerStream, Answer> {
+/// SCRAM with channel binding proves to the server which certificate the client sees: with TLS on
+/// both sides that is ours, and the server would take us for an attacker. Only the client can do
+/// without; it is told so.
+fn unbindable(shared: &Shared, client: &Client, server: &Stream) -> Option<Answer> {
+    client.stream.tls()?;
+    let theirs = tls::end_point(server)?;
+    let access = shared.doorman.access();
+    if access.tls.as_ref()?.end_point() == Some(&theirs) {
+        return None;
+    }
+    let text = "surgetank: SCRAM cannot be bound to the server's certificate through a proxy that \
+                has another";
+    let mut answer = Answer::new(SqlState(*b"28000"), text);
+    "connect with channel_binding=disable; or give surgetank the server's own certificate and key, \
+     or sslmode=disable towards the server"
+        .clone_into(&mut answer.hint);
+    Some(answer)
+}
+
+async fn connect(shared: &Shared, database: &Database) -> Result<Stream, Answer> {
     let endpoint = database.upstream.endpoint();
     let limit = shared.config.connect_timeout;
-    let why = match timeout(limit, ServerStream::connect(endpoint)).await {
+    let why = match timeout(limit, database.upstream.connect()).await {
         Ok(Ok(server)) => return Ok(server),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {limit:?}"),
@@ -121,7 +143,7 @@ async fn connect(shared: &Shared, database: &Database) -> Result<ServerStream, A
 
 /// Waits until the backend of a client that is gone has ended, since it keeps its slot until then.
 /// One that goes on sending is hung up on, as it would have been by the client.
-async fn see_out(server: &mut ServerStream) {
+async fn see_out(server: &mut Stream) {
     if server.shutdown().await.is_err() {
         return;
     }
@@ -179,6 +201,8 @@ struct Watch<'a> {
     cancels: &'a Arc<cancel::Registry>,
     database: &'a Database,
     slot: Option<Slot>,
+    /// What a client is told that binds SCRAM to our certificate, which is not the server's.
+    unbindable: Option<Answer>,
     /// As long as the client may cancel.
     key: Option<PassedOn>,
 }
@@ -193,6 +217,7 @@ impl<'a> Watch<'a> {
             cancels: &shared.cancels,
             database,
             slot: None,
+            unbindable: None,
             key: None,
         }
     }
@@ -296,7 +321,14 @@ impl Judge for Watch<'_> {
         let refuse = |error| End::Dismissed(Answer::protocol(&error));
         while let Some(piece) = client.step(want).map_err(refuse)? {
             if piece.part.begins() {
-                self.note_client(piece.tag, body(client.peek(piece.len)), now);
+                let content = body(client.peek(piece.len));
+                if piece.tag == frontend::tag::PASSWORD
+                    && SaslInitial::read(content).is_ok_and(|it| it.mechanism == MECHANISM_PLUS)
+                    && let Some(answer) = self.unbindable.take()
+                {
+                    return Err(End::Dismissed(answer));
+                }
+                self.note_client(piece.tag, content, now);
             }
             self.conversation.bytes_in(piece.len);
             client.pass(piece.len);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trace::{Clock, DynoNames, Sink};
 
+use crate::access::Doorman;
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::worker::{Command, Shared, Worker};
@@ -62,10 +63,10 @@ impl Proxy {
         config.check()?;
         let journal = Arc::new(Journal::new(clock, sink, names));
         let cancels = Arc::new(cancel::Registry::default());
-        let databases = Databases::new(&config, &journal, &cancels);
-        let access = RwLock::new(Arc::new(config.access.clone()));
+        let doorman = Arc::new(Doorman::new(config.access.clone()));
+        let databases = Databases::new(&config, &doorman, &journal, &cancels);
         let count = config.workers.get();
-        let shared = Arc::new(Shared { access, config, journal, databases, cancels });
+        let shared = Arc::new(Shared { doorman, config, journal, databases, cancels });
         let kill = CancellationToken::new();
         let workers = (0..count)
             .map(|number| {
@@ -83,9 +84,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn listen(&self, addr: SocketAddr, dyno: Option<&str>) -> Result<SocketAddr, Error> {
-        if !addr.ip().is_loopback() && !self.shared.databases.ask_for_passwords() {
-            return Err(Error::NotLoopback(addr));
-        }
+        self.check_address(addr, &self.shared.doorman.access())?;
         let (addr, listeners) = listen::bind(addr, self.workers.len())
             .map_err(|source| Error::Listen { addr, source })?;
         let dyno: Option<Arc<str>> = dyno.map(Into::into);
@@ -94,6 +93,14 @@ impl Proxy {
         }
         self.bound.lock().insert(addr);
         Ok(addr)
+    }
+
+    /// What others can reach must ask them for something.
+    fn check_address(&self, addr: SocketAddr, access: &Access) -> Result<(), Error> {
+        if addr.ip().is_loopback() || self.shared.databases.ask_for_passwords(access) {
+            return Ok(());
+        }
+        Err(Error::NotLoopback(addr))
     }
 
     /// Accepts no more connections on an address that [`Proxy::listen`] gave; the sessions that
@@ -112,10 +119,11 @@ impl Proxy {
     /// exchanged, certificates too. Who is in stays in.
     ///
     /// # Errors
-    /// [`Error::Access`]; then nothing has changed.
+    /// [`Error::Access`], [`Error::NotLoopback`]; then nothing has changed.
     pub fn set_access(&self, access: Access) -> Result<(), Error> {
-        access.check()?;
-        *self.shared.access.write() = Arc::new(access);
+        self.shared.config.check_access(&access)?;
+        self.bound.lock().iter().try_for_each(|addr| self.check_address(*addr, &access))?;
+        self.shared.doorman.set_access(access);
         Ok(())
     }
 

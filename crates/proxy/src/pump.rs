@@ -19,13 +19,13 @@ use crate::answer::Answer;
 use crate::buffer::{Inbox, Outbox, poll_forward};
 use crate::client::Client;
 use crate::journal::Journal;
-use crate::stream::ServerStream;
+use crate::stream::Stream;
 
 /// Both ends of a relay, and what is between them.
 #[derive(Debug)]
 pub(crate) struct Lanes<'a> {
     pub(crate) client: &'a mut Client,
-    pub(crate) server: &'a mut ServerStream,
+    pub(crate) server: &'a mut Stream,
     /// What the server sent.
     pub(crate) from_server: &'a mut Inbox,
     /// What goes to the server and was not read from the client.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome};
-use wire::scram::{Keys, Salting, Verifier};
 
+use crate::access::{Credential, Doorman, Secret};
 use crate::answer::Answer;
 use crate::backend::{self, Backend, Opening};
 use crate::buffer::Outbox;
@@ -35,11 +35,13 @@ use crate::settings::{self, Reported};
 use crate::statements;
 use crate::{Config, Database, Upstream};
 
+mod authenticate;
 mod block;
 mod enter;
 mod failure;
 mod leased;
 mod local;
+mod lookup;
 mod notice;
 mod notify;
 mod plain;
@@ -67,7 +69,9 @@ pub(crate) struct House {
     /// What the server says of its settings, by kind of connection.
     greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
     pub(crate) exchange: Exchange,
-    verifier: Option<Verifier>,
+    /// The URL's own password, which then logs in to the server whoever the client is.
+    own: Option<Arc<Secret>>,
+    doorman: Arc<Doorman>,
     database: Database,
     connect_timeout: Duration,
     journal: Arc<Journal>,
@@ -77,12 +81,14 @@ impl House {
     pub(crate) fn new(
         config: &Config,
         database: &Database,
+        doorman: &Arc<Doorman>,
         journal: &Arc<Journal>,
         cancels: &Arc<cancel::Registry>,
     ) -> Self {
         let limit = database.limit.unwrap_or(config.limit);
         let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
-        let password = database.upstream.password();
+        let own =
+            database.upstream.password().map(|secret| Arc::new(Secret::plain(secret.clone())));
         Self {
             gate: Arc::new(gate),
             cancels: Arc::clone(cancels),
@@ -90,10 +96,8 @@ impl House {
             settings: settings::Registry::default(),
             greetings: Mutex::default(),
             exchange: Exchange::default(),
-            verifier: password.map(|secret| {
-                let salting = Salting::new(&rand::random::<[u8; 16]>());
-                Keys::derive(secret.reveal().as_bytes(), &salting).verifier(salting)
-            }),
+            own,
+            doorman: Arc::clone(doorman),
             database: database.clone(),
             connect_timeout: config.connect_timeout,
             journal: Arc::clone(journal),
@@ -116,6 +120,8 @@ struct Session {
     may_speak: bool,
     talk: Talk,
     key: Arc<Key>,
+    /// What logs in to the server as `key.user`.
+    credential: Arc<Credential>,
     entry: cancel::Entry,
     kill: Kill,
 }
@@ -138,6 +144,7 @@ pub(crate) async fn serve(
         may_speak: true,
         talk,
         key: Arc::default(),
+        credential: Arc::new(Credential::None),
         entry: house.cancels.enter(house.upstream()),
         kill: Kill::new(kill),
     };
@@ -288,6 +295,7 @@ impl Session {
         let (session, _) = self.talk.who();
         let opening = Opening {
             upstream: house.upstream(),
+            credential: &self.credential,
             limit: house.connect_timeout,
             key: &self.key,
             worker: self.worker,
@@ -378,7 +386,7 @@ impl Session {
         self.entry.target.detach().await;
         if *end != End::ServerGone {
             if may_cancel {
-                backend::cancel(self.house.upstream().endpoint(), &backend.cancel_key).await;
+                backend::cancel(self.house.upstream(), &backend.cancel_key).await;
             }
             backend.close().await;
         }

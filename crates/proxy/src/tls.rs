@@ -3,17 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{CommonState, RootCertStore};
 
 use crate::Error;
 
 mod certificate;
 mod client;
+mod server;
+mod verify;
 
 pub use client::ClientTls;
+pub(crate) use server::{Attempt, Given, ServerTls, end_point};
 
 /// What both sides agree on by ALPN since PostgreSQL 17.
 const ALPN: &[u8] = b"postgresql";
@@ -44,4 +47,16 @@ fn read_roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
         roots.add(certificate).map_err(|error| Error::certificate(path, &error))?;
     }
     Ok(Arc::new(roots))
+}
+
+/// Whether a connection was agreed to be PostgreSQL's by ALPN.
+pub(crate) fn is_postgres(state: &CommonState) -> bool {
+    state.alpn_protocol() == Some(ALPN)
+}
+
+/// The common name in the certificate that the peer has shown and our authority signed, empty if it
+/// has none; nothing without a certificate.
+pub(crate) fn peer_name(state: &CommonState) -> Option<Vec<u8>> {
+    let certificate = state.peer_certificates()?.first()?;
+    Some(certificate::common_name(certificate).unwrap_or_default())
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -9,6 +10,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::stream::Stream;
+use crate::tls::{Given, ServerTls};
 
 /// A password, which is never shown.
 #[derive(Clone)]
@@ -59,9 +62,10 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     endpoint: Endpoint,
-    user: String,
+    user: Option<String>,
     password: Option<Password>,
-    database: String,
+    database: Option<String>,
+    tls: ServerTls,
 }
 
 /// The parts of a URL that its query string may override.
@@ -72,16 +76,19 @@ struct Parts {
     user: Option<String>,
     password: Option<String>,
     database: Option<String>,
+    tls: Given,
 }
 
 impl Upstream {
     /// Reads a database URL: `postgres://user:password@host:port/database?host=/socket/folder`.
     ///
-    /// Of the query string `host`, `port`, `user`, `password`, `dbname` and `sslmode` are read;
-    /// what else it says is for the app's own driver.
+    /// Of the query string `host`, `port`, `user`, `password`, `dbname`, `sslmode`, `sslrootcert`,
+    /// `sslcert`, `sslkey`, `sslnegotiation` and `channel_binding` are read, which mean what they
+    /// mean to libpq; what else it says is for the app's own driver. The files they name are read
+    /// here and now. There are no default files: without `sslrootcert` no authority is asked.
     ///
     /// # Errors
-    /// [`Error::Url`] with what is wrong, [`Error::Tls`] if `sslmode` insists on TLS.
+    /// [`Error::Url`] with what is wrong, [`Error::Certificate`] with the file.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let url = Url::parse(&with_host(text)).map_err(|error| Error::Url(error.to_string()))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
@@ -104,12 +111,10 @@ impl Upstream {
         } else {
             Endpoint::Tcp { host, port }
         };
-        let user = parts.user.ok_or_else(|| {
-            Error::Url("no user name: write postgres://USER@host/database".to_owned())
-        })?;
-        let database = parts.database.unwrap_or_else(|| user.clone());
+        let database = parts.database.or_else(|| parts.user.clone());
         let password = parts.password.map(|secret| Password::new(&secret));
-        Ok(Self { endpoint, user, password, database })
+        let tls = ServerTls::read(&parts.tls)?;
+        Ok(Self { endpoint, user: parts.user, password, database, tls })
     }
 
     /// Where the server is.
@@ -118,22 +123,31 @@ impl Upstream {
         &self.endpoint
     }
 
-    /// Who we are to it.
+    /// Who we are to it, whoever the client is. Without one each client logs in as itself.
     #[must_use]
-    pub fn user(&self) -> &str {
-        &self.user
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
-    /// The database the URL names.
+    /// The database the URL names; by default the user's.
     #[must_use]
-    pub fn database(&self) -> &str {
-        &self.database
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
     }
 
     /// Whether the URL has a password: without one, only loopback addresses may be listened on.
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.password.is_some()
+    }
+
+    pub(crate) fn tls(&self) -> &ServerTls {
+        &self.tls
+    }
+
+    /// Connects; the caller sets the time limit.
+    pub(crate) async fn connect(&self) -> io::Result<Stream> {
+        self.tls.connect(&self.endpoint).await
     }
 
     pub(crate) fn password(&self) -> Option<&Password> {
@@ -150,6 +164,7 @@ impl Parts {
             user: given(url.username())?,
             password: given(url.password().unwrap_or_default())?,
             database: given(url.path().trim_start_matches('/'))?,
+            tls: Given::default(),
         };
         for pair in url.query().unwrap_or_default().split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -159,10 +174,12 @@ impl Parts {
                 "user" => &mut parts.user,
                 "password" => &mut parts.password,
                 "dbname" => &mut parts.database,
-                "sslmode" => {
-                    check_sslmode(value)?;
-                    continue;
-                }
+                "sslmode" => &mut parts.tls.sslmode,
+                "sslrootcert" => &mut parts.tls.sslrootcert,
+                "sslcert" => &mut parts.tls.sslcert,
+                "sslkey" => &mut parts.tls.sslkey,
+                "sslnegotiation" => &mut parts.tls.sslnegotiation,
+                "channel_binding" => &mut parts.tls.channel_binding,
                 _ => continue,
             };
             *place = given(value)?;
@@ -181,14 +198,6 @@ fn with_host(text: &str) -> Cow<'_, str> {
             format!("{scheme}://{user}localhost{host}").into()
         }
         _ => text.into(),
-    }
-}
-
-fn check_sslmode(mode: &str) -> Result<(), Error> {
-    match mode {
-        "disable" | "allow" | "prefer" => Ok(()),
-        "require" | "verify-ca" | "verify-full" => Err(Error::Tls(mode.to_owned())),
-        _ => Err(Error::Url(format!("sslmode {mode:?} is not one of PostgreSQL's"))),
     }
 }
 
@@ -244,9 +253,9 @@ mod tests {
         for (url, endpoint, user, password, database) in cases {
             let upstream = Upstream::parse(url).unwrap();
             assert_eq!(upstream.endpoint, endpoint, "{url}");
-            assert_eq!(upstream.user(), user, "{url}");
+            assert_eq!(upstream.user(), Some(user), "{url}");
             assert_eq!(upstream.password().map(Password::reveal), password, "{url}");
-            assert_eq!(upstream.database(), database, "{url}");
+            assert_eq!(upstream.database(), Some(database), "{url}");
         }
     }
 
@@ -254,9 +263,13 @@ mod tests {
     fn what_cannot_be_used_says_why() {
         let cases = [
             ("mysql://a@b/c", "scheme \"mysql\""),
-            ("postgres://host/db", "no user name"),
-            ("postgres://a@h/d?sslmode=require", "TLS"),
-            ("postgres://a@h/d?sslmode=verify-full", "TLS"),
+            ("postgres://a@h/d?sslmode=verify-full", "need sslrootcert"),
+            ("postgres://a@h/d?sslmode=verify-ca&sslrootcert=/none.crt", "/none.crt: "),
+            ("postgres://a@h/d?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
+            ("postgres://a@h/d?sslnegotiation=direct", "needs sslmode=require"),
+            ("postgres://a@h/d?sslnegotiation=maybe", "sslnegotiation \"maybe\""),
+            ("postgres://a@h/d?channel_binding=maybe", "channel_binding \"maybe\""),
+            ("postgres://a@h/d?sslcert=/a.crt", "sslcert and sslkey"),
             ("postgres://a@h/d?sslmode=maybe", "sslmode \"maybe\""),
             ("postgres://a@h/d?port=70000", "port \"70000\""),
             ("postgres://a@/d?host=h1,h2", "more than one host"),

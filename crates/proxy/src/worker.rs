@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use trace::{DynoId, Event, SessionId};
 use wire::startup::{self, Startup};
 
+use crate::access::Doorman;
 use crate::answer::Answer;
 use crate::cancel;
 use crate::client::Client;
@@ -23,7 +23,8 @@ use crate::conversation::Conversation;
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
-use crate::{Access, Config, Mode};
+use crate::stream::{Socket, Stream};
+use crate::{Config, Mode};
 use crate::{observe, regulate};
 
 /// How often the pool is sampled.
@@ -39,8 +40,7 @@ const ENDING: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// Who may come in, for clients that come from now on.
-    pub(crate) access: RwLock<Arc<Access>>,
+    pub(crate) doorman: Arc<Doorman>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) databases: Databases,
     pub(crate) cancels: Arc<cancel::Registry>,
@@ -189,13 +189,15 @@ impl Worker {
             tracing::debug!(%peer, %error, "the connection ended at once");
             return;
         }
-        let mut client = Client::new(stream);
+        let client = Client::new(Stream::Plain(Socket::Tcp(stream)), Some(peer.ip()));
+        let access = self.shared.doorman.access();
         let wish = tokio::select! {
-            wish = timeout(LOGIN_TIME, login::read_wish(&mut client)) => wish,
+            wish = timeout(LOGIN_TIME, login::read_wish(client, &access)) => wish,
             () = self.kill.cancelled() => return,
         };
+        drop(access);
         match wish {
-            Ok(Ok(Wish::Session(packet))) => {
+            Ok(Ok((client, Wish::Session(packet)))) => {
                 let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
                 let name = login::dyno(dyno.as_deref(), &session, peer);
                 let dyno = self.shared.journal.dyno(&name);
@@ -203,12 +205,12 @@ impl Worker {
                 let conversation = Conversation::new(open.session, dyno);
                 self.carry(client, packet, conversation, arrived).await;
             }
-            Ok(Ok(Wish::Cancel(packet))) => {
+            Ok(Ok((client, Wish::Cancel(packet)))) => {
                 self.kill.run_until_cancelled(self.cancel(&packet)).await;
                 // The client waits for the end of this connection.
                 client.part().await;
             }
-            Ok(Err(Refused::With(answer))) => client.dismiss(&answer).await,
+            Ok(Err(Refused::With(client, answer))) => client.dismiss(&answer).await,
             Ok(Err(Refused::Gone)) | Err(_) => {}
         }
     }

@@ -2,44 +2,88 @@
 
 use std::sync::Arc;
 
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 use trace::SqlState;
 use wire::backend::{Authentication, BackendKey, Report, offers, parameter, tag};
 use wire::frontend;
+use wire::scram::client::{Hello, Password, Proven, Secret};
+use wire::scram::{MECHANISM, MECHANISM_PLUS};
 
 use super::{Backend, CancelKey, OpenError, Opening, ServerState, Slot};
 use crate::Endpoint;
+use crate::access::{Credential, md5};
 use crate::buffer::Inbox;
 use crate::settings::{APPLICATION_NAME, OUR_NAME, Reported};
 use crate::statements::ServerStatements;
-use crate::stream::ServerStream;
+use crate::stream::Stream;
+use crate::tls::{self, Attempt};
 
 /// Longest message that is read while logging in.
 const LOGIN_MESSAGE_MAX: usize = 64 * 1024;
 
+/// A rejection by the rules of the server's `pg_hba.conf`, which may be for the lack of TLS or for
+/// TLS (`invalid_authorization_specification`).
+const REJECTED: SqlState = SqlState(*b"28000");
+
 /// A server connection that is not one yet.
 pub(super) struct Login<'a> {
-    stream: ServerStream,
+    stream: Stream,
     inbox: Inbox,
     opening: &'a Opening<'a>,
-    scram: Option<ScramSha256>,
+    sasl: Sasl,
     reported: Reported,
     cancel_key: Option<CancelKey>,
 }
 
+/// How far SCRAM is.
+enum Sasl {
+    NotBegun,
+    /// The mechanism was chosen.
+    Hello(Hello),
+    /// The proof was sent.
+    Proven {
+        proven: Proven,
+        bound: bool,
+    },
+    /// The server has proved itself.
+    Done {
+        bound: bool,
+    },
+}
+
 impl Login<'_> {
     pub(super) async fn run(opening: &Opening<'_>) -> Result<Box<Backend>, OpenError> {
-        let endpoint = opening.upstream.endpoint();
-        let stream = ServerStream::connect(endpoint).await.map_err(|error| {
+        let upstream = opening.upstream;
+        let attempts = upstream.tls().attempts(upstream.endpoint());
+        let mut last = Err(OpenError::Unreachable("no way to connect".to_owned()));
+        for (index, attempt) in attempts.iter().enumerate() {
+            last = Self::attempt(opening, *attempt).await;
+            // libpq's "allow" and "prefer": with TLS if not without, and the other way round.
+            let again = match &last {
+                Ok(_) => false,
+                Err(OpenError::Unreachable(_)) => true,
+                Err(OpenError::Impossible(_)) => false,
+                Err(OpenError::Refused(code, _)) => *code == REJECTED,
+            };
+            if !again || index + 1 == attempts.len() {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn attempt(opening: &Opening<'_>, attempt: Attempt) -> Result<Box<Backend>, OpenError> {
+        let (upstream, endpoint) = (opening.upstream, opening.upstream.endpoint());
+        let stream = upstream.tls().try_connect(endpoint, attempt).await.map_err(|error| {
             OpenError::Unreachable(format!("cannot reach PostgreSQL at {endpoint}: {error}"))
         })?;
         let mut login = Login {
             stream,
             inbox: Inbox::new(),
             opening,
-            scram: None,
+            sasl: Sasl::NotBegun,
             reported: Reported::default(),
             cancel_key: None,
         };
@@ -92,59 +136,110 @@ impl Login<'_> {
 
     async fn authenticate(&mut self, body: &[u8]) -> Result<(), OpenError> {
         let request = Authentication::read(body).map_err(|error| self.malformed(&error))?;
-        let upstream = self.opening.upstream;
+        let endpoint = self.opening.upstream.endpoint();
         let mut reply = Vec::new();
         match request {
-            Authentication::Ok => return Ok(()),
+            Authentication::Ok => return self.let_in(),
             Authentication::CleartextPassword => {
-                frontend::put_password(&mut reply, self.password("a password")?);
+                let Credential::Password(password) = self.opening.credential else {
+                    return Err(self.lacking("its password"));
+                };
+                frontend::put_password(&mut reply, password.reveal().as_bytes());
             }
             Authentication::Md5Password(salt) => {
-                let password = self.password("an MD5 password")?;
-                let hash = md5_hash(&self.opening.key.user, password, salt);
-                frontend::put_password(&mut reply, hash.as_bytes());
-            }
-            Authentication::Sasl(mechanisms) if offers(mechanisms, wire::scram::MECHANISM) => {
-                let password = self.password("a SCRAM password")?;
-                let scram = ScramSha256::new(password, ChannelBinding::unsupported());
-                let initial = frontend::SaslInitial {
-                    mechanism: wire::scram::MECHANISM,
-                    data: scram.message(),
+                let user = &self.opening.key.user;
+                let response = match self.opening.credential {
+                    Credential::Md5(stored) => md5::response(stored, salt),
+                    Credential::Password(password) => {
+                        let stored = md5::stored(password.reveal().as_bytes(), user);
+                        md5::response(&stored, salt)
+                    }
+                    Credential::Keys(_) | Credential::None => {
+                        return Err(self.lacking("the MD5 hash of its password"));
+                    }
                 };
-                initial.put(&mut reply);
-                self.scram = Some(scram);
+                frontend::put_password(&mut reply, response.as_bytes());
+            }
+            Authentication::Sasl(mechanisms)
+                if offers(mechanisms, MECHANISM) || offers(mechanisms, MECHANISM_PLUS) =>
+            {
+                self.begin_scram(offers(mechanisms, MECHANISM_PLUS), &mut reply)?;
             }
             Authentication::SaslContinue(data) => {
-                let endpoint = upstream.endpoint();
-                let scram = self.scram.as_mut().ok_or_else(|| out_of_turn(endpoint))?;
-                scram.update(data).map_err(|error| scram_failed(endpoint, &error))?;
-                frontend::put_sasl_response(&mut reply, scram.message());
+                let sasl = std::mem::replace(&mut self.sasl, Sasl::NotBegun);
+                let Sasl::Hello(hello) = sasl else { return Err(out_of_turn(endpoint)) };
+                let bound = hello.mechanism() == MECHANISM_PLUS;
+                let secret = match self.opening.credential {
+                    Credential::Password(password) => {
+                        Secret::Password(Password(password.reveal().as_bytes()))
+                    }
+                    Credential::Keys(keys) => Secret::Keys(keys),
+                    Credential::Md5(_) | Credential::None => {
+                        return Err(self.lacking("its password or SCRAM keys"));
+                    }
+                };
+                let (proven, last) =
+                    hello.prove(data, secret).map_err(|error| scram_failed(endpoint, error))?;
+                frontend::put_sasl_response(&mut reply, &last);
+                self.sasl = Sasl::Proven { proven, bound };
             }
             Authentication::SaslFinal(data) => {
-                let endpoint = upstream.endpoint();
-                let mut scram = self.scram.take().ok_or_else(|| out_of_turn(endpoint))?;
-                return scram.finish(data).map_err(|error| scram_failed(endpoint, &error));
+                let sasl = std::mem::replace(&mut self.sasl, Sasl::NotBegun);
+                let Sasl::Proven { proven, bound } = sasl else {
+                    return Err(out_of_turn(endpoint));
+                };
+                proven.check(data).map_err(|error| scram_failed(endpoint, error))?;
+                self.sasl = Sasl::Done { bound };
+                return Ok(());
             }
             Authentication::Sasl(_) | Authentication::Other(_) => {
                 return Err(OpenError::Impossible(format!(
-                    "PostgreSQL at {} asks for a kind of authentication that is not spoken here; \
-                     trust, password, md5 and scram-sha-256 are",
-                    upstream.endpoint()
+                    "PostgreSQL at {endpoint} asks for a kind of authentication that is not spoken \
+                     here; trust, password, md5, scram-sha-256 and cert are"
                 )));
             }
         }
         self.send(&reply).await
     }
 
-    fn password(&self, what: &str) -> Result<&[u8], OpenError> {
+    fn begin_scram(&mut self, plus: bool, reply: &mut Vec<u8>) -> Result<(), OpenError> {
         let upstream = self.opening.upstream;
-        upstream.password().map(|secret| secret.reveal().as_bytes()).ok_or_else(|| {
-            let (endpoint, user) = (upstream.endpoint(), upstream.user());
-            OpenError::Impossible(format!(
-                "PostgreSQL at {endpoint} asks for {what} of user {user:?}, \
-                 and the database URL has none"
-            ))
-        })
+        if matches!(self.opening.credential, Credential::Md5(_) | Credential::None) {
+            return Err(self.lacking("its password or SCRAM keys"));
+        }
+        let hash = tls::end_point(&self.stream);
+        let binding = upstream.tls().bind(hash.as_deref(), plus);
+        let binding = binding.map_err(|why| broken(upstream.endpoint(), why))?;
+        let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
+        let hello = Hello::new(&nonce, &binding);
+        let data = hello.message();
+        frontend::SaslInitial { mechanism: hello.mechanism(), data: &data }.put(reply);
+        self.sasl = Sasl::Hello(hello);
+        Ok(())
+    }
+
+    /// The server is content; are we?
+    fn let_in(&self) -> Result<(), OpenError> {
+        let (tls, endpoint) = (self.opening.upstream.tls(), self.opening.upstream.endpoint());
+        match &self.sasl {
+            // A server that skips its own proof may be another.
+            Sasl::Hello(_) | Sasl::Proven { .. } => Err(out_of_turn(endpoint)),
+            Sasl::NotBegun | Sasl::Done { bound: false } if tls.must_bind() => {
+                let why = "channel_binding=require, and the server let us in without";
+                Err(broken(endpoint, why))
+            }
+            Sasl::NotBegun | Sasl::Done { .. } => Ok(()),
+        }
+    }
+
+    fn lacking(&self, what: &str) -> OpenError {
+        let endpoint = self.opening.upstream.endpoint();
+        let user = String::from_utf8_lossy(&self.opening.key.user);
+        let kind = self.opening.credential.kind();
+        OpenError::Impossible(format!(
+            "PostgreSQL at {endpoint} asks user {user:?} for {what}, and we have {kind}: give the \
+             database URL a user and password, or let clients log in by a password"
+        ))
     }
 
     fn opened(self) -> Result<Box<Backend>, OpenError> {
@@ -219,6 +314,6 @@ fn out_of_turn(endpoint: &Endpoint) -> OpenError {
     senseless(endpoint, "the server left out a step")
 }
 
-fn scram_failed(endpoint: &Endpoint, error: &std::io::Error) -> OpenError {
+fn scram_failed(endpoint: &Endpoint, error: wire::scram::Refused) -> OpenError {
     senseless(endpoint, &format!("SCRAM: {error}"))
 }

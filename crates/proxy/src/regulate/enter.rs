@@ -2,14 +2,9 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::timeout;
 use trace::{Fingerprint, Micros, Outcome, RequestKind, SqlState};
 use wire::backend::{self, Authentication};
-use wire::frame::body;
-use wire::frontend::{SaslInitial, tag};
-use wire::scram::{self, Channel, Refused, Verifier};
 use wire::startup::{self, Startup};
 
 use super::talk::Notices;
@@ -20,9 +15,6 @@ use crate::pool::{Key, Parameter};
 use crate::pump::End;
 use crate::settings::{APPLICATION_NAME, Reported};
 
-/// Longest message of authentication.
-const AUTHENTICATION_MAX: usize = 8192;
-
 /// The parameter with which a client asks to be told why it is pinned.
 const NOTICES: &[u8] = b"surgetank.notices";
 
@@ -30,7 +22,7 @@ const NOTICES: &[u8] = b"surgetank.notices";
 const GREETINGS_MAX: usize = 256;
 
 /// Why a client does not get in.
-enum Stopped {
+pub(super) enum Stopped {
     /// It is told.
     With(Answer, Outcome),
     /// It left.
@@ -44,7 +36,7 @@ impl From<wire::Error> for Stopped {
 }
 
 impl Stopped {
-    fn refused(answer: Answer) -> Self {
+    pub(super) fn refused(answer: Answer) -> Self {
         let outcome = Outcome::Error(answer.code);
         Self::With(answer, outcome)
     }
@@ -98,11 +90,11 @@ impl Session {
                 "surgetank: replication needs observe mode, not regulate",
             )));
         }
-        let user = wish.user().to_vec();
-        match timeout(login::LOGIN_TIME, self.authenticate(&user)).await {
-            Ok(result) => result?,
+        let authentication = Box::pin(self.authenticate(wish.user(), wish.database()));
+        self.credential = match timeout(login::LOGIN_TIME, authentication).await {
+            Ok(credential) => credential?,
             Err(_) => return Err(Stopped::Gone),
-        }
+        };
         self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
         self.settle_in(&wish, &greeting);
@@ -130,70 +122,6 @@ impl Session {
         self.talk.user.clone_from(&self.key.user);
         if login::parameter(wish, NOTICES).is_some_and(|value| !is_false(&value)) {
             self.talk.notices = Notices::On;
-        }
-    }
-
-    /// Checks the client against the URL's user and password. Without a password everybody is
-    /// trusted who comes (over loopback only) as that user.
-    async fn authenticate(&mut self, user: &[u8]) -> Result<(), Stopped> {
-        let known = user == self.house.upstream().user().as_bytes();
-        let failed = || {
-            let user = String::from_utf8_lossy(user);
-            let text = format!("surgetank: password authentication failed for user \"{user}\"");
-            Stopped::refused(Answer::new(SqlState::INVALID_PASSWORD, text))
-        };
-        let house = Arc::clone(&self.house);
-        if let Some(verifier) = &house.verifier {
-            // An unknown user is put to the test too, so that names cannot be found out.
-            match self.scram(verifier).await? {
-                Ok(last_word) if known => {
-                    Authentication::SaslFinal(&last_word).put(self.client.outbox.bytes());
-                }
-                Ok(_) | Err(Refused::WrongPassword) => return Err(failed()),
-                Err(
-                    refused @ (Refused::Malformed | Refused::ChannelBinding | Refused::WrongServer),
-                ) => {
-                    let text = format!("surgetank: {refused}");
-                    return Err(Stopped::refused(Answer::new(SqlState::PROTOCOL_VIOLATION, text)));
-                }
-            }
-        } else if !known {
-            return Err(failed());
-        }
-        Ok(())
-    }
-
-    /// The exchange; its result is the server's last word, if the password was right.
-    async fn scram(&mut self, verifier: &Verifier) -> Result<Result<Vec<u8>, Refused>, Stopped> {
-        let offer = [scram::MECHANISM, b"\0\0"].concat();
-        Authentication::Sasl(&offer).put(self.client.outbox.bytes());
-        let message = self.answer().await?;
-        let initial = SaslInitial::read(body(&message))?;
-        if initial.mechanism != scram::MECHANISM {
-            return Ok(Err(Refused::Malformed));
-        }
-        let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
-        let (challenge, first) = match verifier.challenge(initial.data, &nonce, &Channel::Unbound) {
-            Ok(challenge) => challenge,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Authentication::SaslContinue(&first).put(self.client.outbox.bytes());
-        let message = self.answer().await?;
-        Ok(challenge.finish(verifier, body(&message)).map(|accepted| accepted.last_word))
-    }
-
-    /// The client's next message of authentication.
-    async fn answer(&mut self) -> Result<Vec<u8>, Stopped> {
-        loop {
-            if let Some(piece) = self.client.inbox.step(|_, total| total.min(AUTHENTICATION_MAX))? {
-                if piece.tag != tag::PASSWORD || piece.len < piece.total {
-                    return Err(wire::Error::Malformed("password message").into());
-                }
-                let message = self.client.inbox.peek(piece.len).to_vec();
-                self.client.inbox.discard(piece.len);
-                return Ok(message);
-            }
-            self.listen().await?;
         }
     }
 
@@ -244,9 +172,10 @@ impl House {
             .collect();
         parameters.sort();
         let renamed = self.database.server_name.as_ref().map(|name| name.as_bytes());
+        let forced = self.upstream().user().map(str::as_bytes);
         Key {
             database: renamed.unwrap_or(wish.database()).into(),
-            user: self.upstream().user().as_bytes().into(),
+            user: forced.unwrap_or(wish.user()).into(),
             parameters,
         }
     }

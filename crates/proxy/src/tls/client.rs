@@ -1,14 +1,17 @@
 //! TLS with clients.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, server::danger::ClientCertVerifier};
+use tokio_rustls::TlsAcceptor;
 
 use super::{ALPN, certificate, provider, read_chain, read_key, read_roots};
 use crate::Error;
+use crate::stream::{Socket, Stream};
 
 /// What we prove ourselves with to clients. Loaded whole: to take new files, load another and hand
 /// it to [`Proxy::set_access`](crate::Proxy::set_access).
@@ -64,5 +67,16 @@ impl ClientTls {
     #[must_use]
     pub fn checks_clients(&self) -> bool {
         self.checks_clients
+    }
+
+    /// What SCRAM is bound to, if our certificate can be bound to.
+    pub(crate) fn end_point(&self) -> Option<&[u8]> {
+        self.end_point.as_deref()
+    }
+
+    /// Speaks TLS from here on; the caller sets the time limit.
+    pub(crate) async fn accept(&self, socket: Socket) -> io::Result<Stream> {
+        let tls = TlsAcceptor::from(Arc::clone(&self.config)).accept(socket).await?;
+        Ok(Stream::Tls(Box::new(tls.into())))
     }
 }

@@ -1,7 +1,9 @@
 //! The proxy in front of a real PostgreSQL.
 
+mod access;
 mod block;
 mod both;
+mod certificates;
 mod copy;
 mod databases;
 mod diff;
@@ -18,4 +20,5 @@ mod session;
 mod slow;
 mod state;
 mod statements;
+mod tls;
 mod vanish;

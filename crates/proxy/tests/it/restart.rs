@@ -45,7 +45,7 @@ async fn a_restart_is_waited_out() {
     let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limits(3, SOON * 3)).await;
     for shutdown in [Shutdown::Fast, Shutdown::Immediate] {
         let holder = fixture.connect().await;
-        holder.batch_execute("BEGIN").await.unwrap();
+        holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
         let idle = fixture.connect().await;
         idle.batch_execute("SELECT 1").await.unwrap();
         switch.stop(shutdown).await;
@@ -157,7 +157,7 @@ async fn starvation_is_no_outage() {
     let holder = fixture.connect_as("web.1").await;
     let pid = "SELECT pg_backend_pid()";
     let before: i32 = holder.query_one(pid, &[]).await.unwrap().get(0);
-    holder.batch_execute("BEGIN").await.unwrap();
+    holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
     let mut waiters = Vec::new();
     for _ in 0..8 {
         waiters.push(fixture.connect_as("web.2").await);

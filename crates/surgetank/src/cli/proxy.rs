@@ -27,7 +27,10 @@ const PLANS: usize = 10;
 #[command(
     after_help = "observe: one server connection per client, nothing changed; safe to put in \
     front of production.\nregulate: transaction pooling under a limit.\n\nClients log in with the \
-    URL's own user and password. Without a password in the URL the proxy listens on loopback only."
+    URL's own user and password. Without a password in the URL the proxy listens on loopback \
+    only.\n\
+    TLS to the server is what the URL says: sslmode, sslrootcert, sslcert, sslkey, \
+    sslnegotiation and channel_binding, as libpq has them."
 )]
 pub(crate) struct Args {
     /// The server: postgres://user:password@host:port/database

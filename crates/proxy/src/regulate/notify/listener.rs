@@ -17,6 +17,7 @@ use wire::frontend;
 
 use super::board::{Board, Channel, Listened, Member, Request};
 use super::mailbox::Mailbox;
+use crate::access::Credential;
 use crate::answer::Answer;
 use crate::backend::{Backend, OpenError, Opening};
 use crate::buffer::Outbox;
@@ -36,6 +37,8 @@ const MOMENT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) key: Arc<Key>,
+    /// With what it logs in.
+    pub(super) credential: Arc<Credential>,
     /// The worker in whose runtime it runs.
     pub(super) worker: usize,
     /// The session that it was opened for.
@@ -109,6 +112,7 @@ pub(super) async fn run(house: Arc<House>, place: Place, board: Arc<Board>) {
 async fn open(house: &House, place: &Place) -> Result<Box<Backend>, OpenError> {
     let opening = Opening {
         upstream: house.upstream(),
+        credential: &place.credential,
         limit: house.connect_timeout,
         key: &place.key,
         worker: place.worker,

@@ -148,7 +148,8 @@ impl Session {
             Some(value) => key.parameters = vec![(b"client_encoding"[..].into(), value.into())],
             None => key.parameters.retain(|(name, _)| is_encoding(name)),
         }
-        Place { key: Arc::new(key), worker: self.worker, session }
+        let credential = Arc::clone(&self.credential);
+        Place { key: Arc::new(key), credential, worker: self.worker, session }
     }
 
     /// The session has got a backend.
