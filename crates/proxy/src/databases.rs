@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trace::{Event, PoolSampled};
 
 use crate::cancel;
+use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::regulate::House;
 use crate::{Config, Database, Mode};
@@ -60,6 +61,12 @@ impl Databases {
 
     fn houses(&self) -> impl Iterator<Item = &Arc<House>> {
         self.entries().filter_map(|entry| entry.house.as_ref())
+    }
+
+    /// In `regulate` mode: each database's name and what is in front of its server connections.
+    pub(crate) fn gates(&self) -> impl Iterator<Item = (&str, &Arc<Gate>)> {
+        self.entries()
+            .filter_map(|entry| Some((entry.database.label(), &entry.house.as_ref()?.gate)))
     }
 
     /// Whether clients of every database must show a password.

@@ -12,6 +12,7 @@ use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 use crate::admission::{Admission, Ticket, Verdict};
 use crate::answer::Answer;
 use crate::backend::Backend;
+use crate::budget::Budget;
 use crate::call::{Call, Turn};
 use crate::journal::Journal;
 use crate::numbers::NumberMap;
@@ -33,6 +34,8 @@ struct State {
     waiters: NumberMap<Ticket, Waiter>,
     /// When PostgreSQL last refused to open a connection, and its words.
     refused: Option<(Micros, SqlState, String)>,
+    /// How much of the limit is ours while another process shares it.
+    budget: Budget,
 }
 
 /// One that waits.
@@ -43,6 +46,15 @@ struct Waiter {
 }
 
 impl State {
+    /// Holds on to what the budget allows.
+    fn keep_to_budget(&mut self) {
+        let limit = self.budget.own();
+        self.pool.set_limit(limit);
+        for ticket in self.admission.set_limit(limit) {
+            self.wake(Some(ticket));
+        }
+    }
+
     /// Calls who was granted a lease. It may have been told something else already: then its guard
     /// gives the lease back when it is dropped.
     fn wake(&mut self, granted: Option<Ticket>) {
@@ -73,6 +85,7 @@ impl Gate {
             pool: Pool::new(limit),
             waiters: NumberMap::default(),
             refused: None,
+            budget: Budget::new(limit),
         };
         Self { state: Mutex::new(state), journal, patience }
     }
@@ -138,6 +151,41 @@ impl Gate {
         sample
     }
 
+    /// Another process shares the limit and holds so many connections.
+    pub(crate) fn held_elsewhere(&self, connections: u32) {
+        let mut state = self.lock();
+        state.budget.held_elsewhere(connections);
+        state.keep_to_budget();
+    }
+
+    /// Gives what is not needed for the `sessions` of this process to a successor, more with each
+    /// call as sessions end. Says how many connections are held here and elsewhere: at most so
+    /// many from now on. Cancellation safe.
+    pub(crate) async fn give_way(self: &Arc<Self>, sessions: usize) -> u32 {
+        let surplus: Vec<Surplus> = {
+            let mut state = self.lock();
+            state.budget.give_way(u32::try_from(sessions).unwrap_or(u32::MAX));
+            state.keep_to_budget();
+            let surplus = state.pool.surplus().into_iter();
+            surplus
+                .map(|backend| Surplus { gate: Arc::clone(self), backend: Some(backend) })
+                .collect()
+        };
+        for one in surplus {
+            one.close().await;
+        }
+        let mut state = self.lock();
+        let open = state.pool.open();
+        state.budget.report(open)
+    }
+
+    /// No successor came after all: the limit is ours again.
+    pub(crate) fn stay(&self) {
+        let mut state = self.lock();
+        state.budget.stay();
+        state.keep_to_budget();
+    }
+
     /// Closes all idle connections, at shutdown.
     pub(crate) fn close_idle(&self) {
         let idle = self.lock().pool.remove_dead(|_| true);
@@ -180,6 +228,27 @@ impl Gate {
     /// How PostgreSQL last refused to open a connection, if it did so since then.
     pub(crate) fn refused_since(&self, since: Micros) -> Option<SqlState> {
         self.lock().refused.as_ref().filter(|(when, ..)| *when >= since).map(|(_, code, _)| *code)
+    }
+}
+
+/// An idle connection above the limit: counted until the server knows that it is closed.
+struct Surplus {
+    gate: Arc<Gate>,
+    backend: Option<Box<Backend>>,
+}
+
+impl Surplus {
+    async fn close(mut self) {
+        if let Some(backend) = self.backend.take() {
+            backend.close().await;
+        }
+    }
+}
+
+impl Drop for Surplus {
+    fn drop(&mut self) {
+        drop(self.backend.take());
+        self.gate.lock().pool.closed();
     }
 }
 
