@@ -136,6 +136,13 @@ impl Admission {
         self.next()
     }
 
+    /// Another limit from now on; leases above it end by themselves. Says who has a lease now.
+    #[must_use]
+    pub(crate) fn set_limit(&mut self, limit: u32) -> Vec<Ticket> {
+        self.limit = limit;
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     /// Grants a lease to the first in the queue, if one is to be had.
     fn next(&mut self) -> Option<Ticket> {
         if !self.has_room() {

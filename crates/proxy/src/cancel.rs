@@ -7,11 +7,12 @@
 //! never hit the next session's request.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use wire::backend::BackendKey;
 
@@ -23,6 +24,9 @@ use crate::call::{Call, Turn};
 /// request. The server tells of its end only together with the request's, so time must do: a
 /// `BEGIN` takes a thousandth of this.
 const FIRST: Duration = Duration::from_millis(20);
+/// Cancel requests that may wait to be passed on to another process; more are dropped, as
+/// PostgreSQL drops those it cannot serve.
+const STRAYS_MAX: usize = 64;
 
 /// What a session does, as far as a cancel request is concerned.
 #[derive(Debug)]
@@ -153,6 +157,24 @@ pub(crate) struct Registry {
     sessions: Mutex<HashMap<i32, Known>>,
     /// `observe` mode: whose keys the servers' own are.
     passed: Mutex<HashMap<Passed, Upstream>>,
+    /// Who knows the sessions that this process does not.
+    elsewhere: Mutex<Option<mpsc::Sender<Stray>>>,
+}
+
+/// A cancel request whose key fits no session of this process.
+pub struct Stray {
+    /// The key's process id.
+    pub pid: i32,
+    /// The key's secret.
+    pub key: Box<[u8]>,
+    /// Told, or dropped, when the request was delivered: its client waits for that.
+    pub delivered: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stray").finish_non_exhaustive()
+    }
 }
 
 /// A server's own key: process id and secret.
@@ -194,8 +216,23 @@ impl Registry {
         }
         let passed = self.passed.lock().get(&(pid, Box::from(key))).cloned();
         if let Some(upstream) = passed {
-            backend::cancel(&upstream, &CancelKey::new(pid, key)).await;
+            return backend::cancel(&upstream, &CancelKey::new(pid, key)).await;
         }
+        let elsewhere = self.elsewhere.lock().clone();
+        if let Some(elsewhere) = elsewhere {
+            let (delivered, told) = oneshot::channel();
+            let stray = Stray { pid, key: key.into(), delivered };
+            if elsewhere.try_send(stray).is_ok() {
+                let _ = told.await;
+            }
+        }
+    }
+
+    /// From now on, cancel requests for sessions of nobody come out here.
+    pub(crate) fn strays(&self) -> mpsc::Receiver<Stray> {
+        let (sender, receiver) = mpsc::channel(STRAYS_MAX);
+        *self.elsewhere.lock() = Some(sender);
+        receiver
     }
 }
 

@@ -7,6 +7,7 @@ use trace::{Event, PoolSampled};
 
 use crate::access::Doorman;
 use crate::cancel;
+use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::regulate::House;
 use crate::{Access, Config, Database, Mode};
@@ -64,6 +65,12 @@ impl Databases {
 
     fn houses(&self) -> impl Iterator<Item = &Arc<House>> {
         self.entries().filter_map(|entry| entry.house.as_ref())
+    }
+
+    /// In `regulate` mode: each database's name and what is in front of its server connections.
+    pub(crate) fn gates(&self) -> impl Iterator<Item = (&str, &Arc<Gate>)> {
+        self.entries()
+            .filter_map(|entry| Some((entry.database.label(), &entry.house.as_ref()?.gate)))
     }
 
     /// Whether nobody is trusted but by a rule that says so.

@@ -56,6 +56,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// Sockets that were passed in cannot be accepted from.
+    #[error("cannot accept connections from the sockets passed in: {0}")]
+    Adopt(io::Error),
     /// [`Proxy::unlisten`](crate::Proxy::unlisten) of an address that is not listened on.
     #[error("not listening on {0}")]
     NotListening(SocketAddr),

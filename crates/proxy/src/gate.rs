@@ -12,6 +12,7 @@ use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 use crate::admission::{Admission, Rise, Ticket, Verdict};
 use crate::answer::Answer;
 use crate::backend::{Backend, OpenError};
+use crate::budget::Budget;
 use crate::call::{Call, Turn};
 use crate::journal::Journal;
 use crate::numbers::NumberMap;
@@ -19,6 +20,7 @@ use crate::pool::{Key, Pool, Take};
 use crate::settings::Settings;
 
 mod outage;
+mod share;
 
 pub(crate) use outage::Outage;
 
@@ -43,6 +45,8 @@ struct State {
     refused: Option<(Micros, SqlState, String)>,
     /// While PostgreSQL cannot be reached.
     outage: Option<Outage>,
+    /// How much of the limit is ours while another process shares it.
+    budget: Budget,
 }
 
 /// One that waits.
@@ -95,6 +99,7 @@ impl Gate {
             waiters: NumberMap::default(),
             refused: None,
             outage: None,
+            budget: Budget::new(limit),
         };
         Self { state: Mutex::new(state), journal, patience }
     }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,6 +26,40 @@ pub(crate) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Ve
         listeners.push(socket(bound, sharing)?);
     }
     Ok((bound, listeners))
+}
+
+/// Takes over sockets that somebody else opened; gives the one address they are all bound to.
+pub(crate) fn adopt(sockets: Vec<OwnedFd>) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let mut bound = None;
+    let mut listeners = Vec::new();
+    for socket in sockets.into_iter().map(Socket::from) {
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(wrong("not a stream socket that is listened on".to_owned()));
+        }
+        let addr = socket.local_addr()?.as_socket();
+        let addr = addr.ok_or_else(|| wrong("not a TCP socket".to_owned()))?;
+        let first = *bound.get_or_insert(addr);
+        if first != addr {
+            return Err(wrong(format!("they are bound to both {first} and {addr}")));
+        }
+        socket.set_nonblocking(true)?;
+        listeners.push(socket.into());
+    }
+    let bound = bound.ok_or_else(|| wrong("there is none".to_owned()))?;
+    Ok((bound, listeners))
+}
+
+/// Copies of the sockets for each worker, such that each worker has one at least, and each socket
+/// is accepted from by one worker at least: with `SO_REUSEPORT` every socket has a queue of its
+/// own, and whoever stands in one that nobody looks at waits for ever.
+pub(crate) fn deal(sockets: &[TcpListener], workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
+    let mut hands: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for round in 0..sockets.len().max(workers) {
+        let socket = &sockets[round % sockets.len()];
+        hands[round % workers].push(socket.try_clone()?);
+    }
+    Ok(hands)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,5 +93,36 @@ mod tests {
         assert_eq!(listeners.len(), 3);
         assert_eq!(bind(addr, 3).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(bind(addr, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn each_socket_has_a_worker_and_each_worker_a_socket() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        for (sockets, workers) in [(1, 1), (3, 2), (2, 3), (1, 4), (4, 1)] {
+            let (_, listeners) = bind(any, sockets).unwrap();
+            let hands = deal(&listeners, workers).unwrap();
+            let lengths: Vec<usize> = hands.iter().map(Vec::len).collect();
+            assert_eq!(lengths.len(), workers);
+            assert!(lengths.iter().all(|length| *length > 0), "{lengths:?}");
+            assert_eq!(lengths.iter().sum::<usize>(), sockets.max(workers));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_accepted_from_is_not_adopted() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (addr, listeners) = bind(any, 2).unwrap();
+        let (_, others) = bind(any, 1).unwrap();
+        let fds = |listeners: &[TcpListener]| -> Vec<OwnedFd> {
+            listeners.iter().map(|one| one.try_clone().unwrap().into()).collect()
+        };
+        assert_eq!(adopt(fds(&listeners)).unwrap().0, addr);
+        let said = |sockets: Vec<OwnedFd>| adopt(sockets).unwrap_err().to_string();
+        assert!(said(fds(&listeners).into_iter().chain(fds(&others)).collect()).contains("both"));
+        let datagram = std::net::UdpSocket::bind(any).unwrap();
+        assert!(said(vec![datagram.into()]).contains("not a stream socket"));
+        let stream = std::net::TcpStream::connect(addr).unwrap();
+        assert!(said(vec![stream.into()]).contains("listened on"));
+        assert!(said(Vec::new()).contains("none"));
     }
 }

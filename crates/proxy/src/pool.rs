@@ -73,8 +73,9 @@ impl<C: Kinds> Pool<C> {
         if let Some((_, index)) = best {
             return Take::Idle(self.idle.remove(index));
         }
+        // A lease granted before the limit was lowered finds no room below it, but is still good
+        // for a connection: the others that are open are leased.
         if self.open < self.limit || self.idle.is_empty() {
-            debug_assert!(self.open < self.limit, "a lease was granted, so there is room");
             self.open += 1;
             return Take::Open;
         }
@@ -89,6 +90,18 @@ impl<C: Kinds> Pool<C> {
     /// A connection is gone, or could not be opened.
     pub(crate) fn closed(&mut self) {
         self.open = self.open.saturating_sub(1);
+    }
+
+    /// Another limit from now on.
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// The longest idle ones, as many as there are too many. They count as open until
+    /// [`Self::closed`] is told of each.
+    pub(crate) fn surplus(&mut self) -> Vec<C> {
+        let surplus = usize::try_from(self.open.saturating_sub(self.limit)).unwrap_or(usize::MAX);
+        self.idle.drain(..surplus.min(self.idle.len())).collect()
     }
 
     /// How many are open, idle or not, or being opened.
@@ -166,6 +179,24 @@ mod tests {
         let Take::Replace(victim) = pool.take(&key("c"), &web, 0) else { panic!("no room") };
         assert_eq!(victim.1, key("a"));
         assert_eq!(pool.open(), 2, "the new one stands in for the old");
+    }
+
+    #[test]
+    fn under_a_lower_limit_the_longest_idle_ones_must_go() {
+        let mut pool = Pool::new(3);
+        let web = named("web");
+        let fake = |number| Fake(number, key("a"), 0, Arc::clone(&web));
+        for _ in 0..3 {
+            assert_eq!(pool.take(&key("a"), &web, 0), Take::Open);
+        }
+        (0..3).for_each(|number| pool.put(fake(number)));
+        let leased = pool.take(&key("a"), &web, 0);
+        pool.set_limit(1);
+        let surplus: Vec<u32> = pool.surplus().iter().map(|fake| fake.0).collect();
+        assert_eq!((surplus, leased), (vec![0, 1], Take::Idle(fake(2))));
+        assert_eq!(pool.open(), 3, "until they are closed");
+        assert!(pool.surplus().is_empty());
+        assert_eq!(pool.take(&key("a"), &web, 0), Take::Open, "its lease is older than the limit");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The proxy as a whole: starts the workers, tells them where to listen, ends them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use trace::{Clock, DynoNames, Sink};
 
 use crate::access::Doorman;
@@ -26,10 +28,18 @@ const COMMANDS_MAX: usize = 256;
 /// Dropped without [`Proxy::shutdown`], it tells its workers to end their sessions at once and does
 /// not wait for them.
 pub struct Proxy {
-    shared: Arc<Shared>,
-    workers: Vec<Running>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) workers: Vec<Running>,
     kill: CancellationToken,
-    bound: Mutex<HashSet<SocketAddr>>,
+    pub(crate) bound: Mutex<HashMap<SocketAddr, Bound>>,
+}
+
+/// What stands behind an address that is listened on.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Our own copies of the sockets, to give them to a successor.
+    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) dyno: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Proxy {
@@ -42,7 +52,8 @@ impl fmt::Debug for Proxy {
     }
 }
 
-struct Running {
+pub(crate) struct Running {
+    pub(crate) sessions: TaskTracker,
     commands: mpsc::Sender<Command>,
     ended: oneshot::Receiver<()>,
     thread: thread::JoinHandle<()>,
@@ -71,7 +82,7 @@ impl Proxy {
         let workers = (0..count)
             .map(|number| {
                 let (shared, kill) = (Arc::clone(&shared), kill.clone());
-                start(Worker { number, shared, kill })
+                start(Worker { number, shared, sessions: TaskTracker::new(), kill })
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { shared, workers, kill, bound: Mutex::default() })
@@ -85,13 +96,21 @@ impl Proxy {
     /// [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn listen(&self, addr: SocketAddr, dyno: Option<&str>) -> Result<SocketAddr, Error> {
         self.check_address(addr, &self.shared.doorman.access())?;
-        let (addr, listeners) = listen::bind(addr, self.workers.len())
+        let (addr, sockets) = listen::bind(addr, self.workers.len())
             .map_err(|source| Error::Listen { addr, source })?;
-        let dyno: Option<Arc<str>> = dyno.map(Into::into);
-        for (worker, listener) in self.workers.iter().zip(listeners) {
-            worker.tell(Command::Listen { listener, addr, dyno: dyno.clone() })?;
-        }
-        self.bound.lock().insert(addr);
+        self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
+        Ok(addr)
+    }
+
+    /// As [`Proxy::listen`], with sockets that somebody else opened, all on one address: a service
+    /// manager, or the process that served there before.
+    ///
+    /// # Errors
+    /// [`Error::Adopt`], [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
+    pub fn adopt(&self, sockets: Vec<OwnedFd>, dyno: Option<&str>) -> Result<SocketAddr, Error> {
+        let (addr, sockets) = listen::adopt(sockets).map_err(Error::Adopt)?;
+        self.check_address(addr, &self.shared.doorman.access())?;
+        self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
         Ok(addr)
     }
 
@@ -103,13 +122,30 @@ impl Proxy {
         Err(Error::NotLoopback(addr))
     }
 
+    fn accept_from(&self, addr: SocketAddr, bound: Bound) -> Result<(), Error> {
+        self.accept(addr, &bound)?;
+        self.bound.lock().insert(addr, bound);
+        Ok(())
+    }
+
+    pub(crate) fn accept(&self, addr: SocketAddr, bound: &Bound) -> Result<(), Error> {
+        let hands = listen::deal(&bound.sockets, self.workers.len())
+            .map_err(|source| Error::Listen { addr, source })?;
+        for (worker, hand) in self.workers.iter().zip(hands) {
+            for listener in hand {
+                worker.tell(Command::Listen { listener, addr, dyno: bound.dyno.clone() })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Accepts no more connections on an address that [`Proxy::listen`] gave; the sessions that
     /// came in there go on.
     ///
     /// # Errors
     /// [`Error::NotListening`], [`Error::WorkerGone`].
     pub fn unlisten(&self, addr: SocketAddr) -> Result<(), Error> {
-        if !self.bound.lock().remove(&addr) {
+        if self.bound.lock().remove(&addr).is_none() {
             return Err(Error::NotListening(addr));
         }
         self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))
@@ -122,7 +158,7 @@ impl Proxy {
     /// [`Error::Access`], [`Error::NotLoopback`]; then nothing has changed.
     pub fn set_access(&self, access: Access) -> Result<(), Error> {
         self.shared.config.check_access(&access)?;
-        self.bound.lock().iter().try_for_each(|addr| self.check_address(*addr, &access))?;
+        self.bound.lock().keys().try_for_each(|addr| self.check_address(*addr, &access))?;
         self.shared.doorman.set_access(access);
         Ok(())
     }
@@ -130,12 +166,13 @@ impl Proxy {
     /// Accepts nothing more, gives the sessions `grace` to end by themselves, then ends them with a
     /// FATAL 57P01, closes all server connections and returns when all threads have ended.
     pub async fn shutdown(mut self, grace: Duration) {
+        self.bound.lock().clear();
         let workers = std::mem::take(&mut self.workers);
         for worker in &workers {
             // A worker that takes no commands has ended, or will when its sender is dropped.
             let _ = worker.tell(Command::Stop { grace });
         }
-        for Running { commands, ended, thread } in workers {
+        for Running { commands, ended, thread, .. } in workers {
             drop(commands);
             // Also when the worker has panicked: its sender is gone then.
             let _ = ended.await;
@@ -153,12 +190,13 @@ impl Drop for Proxy {
 }
 
 impl Running {
-    fn tell(&self, command: Command) -> Result<(), Error> {
+    pub(crate) fn tell(&self, command: Command) -> Result<(), Error> {
         self.commands.try_send(command).map_err(|_| Error::WorkerGone)
     }
 }
 
 fn start(worker: Worker) -> Result<Running, Error> {
+    let sessions = worker.sessions.clone();
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let (sender, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -176,5 +214,5 @@ fn start(worker: Worker) -> Result<Running, Error> {
             let _ = sender.send(());
         })
         .map_err(Error::Worker)?;
-    Ok(Running { commands, ended, thread })
+    Ok(Running { sessions, commands, ended, thread })
 }

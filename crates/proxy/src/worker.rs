@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Listen { listener: StdListener, addr: SocketAddr, dyno: Option<Arc<str>> },
     /// No longer accept from this address.
     Unlisten(SocketAddr),
+    /// Say that all commands so far were carried out.
+    Pulse(oneshot::Sender<()>),
     /// Accept nothing more, give sessions this long, then end them.
     Stop { grace: Duration },
 }
@@ -62,6 +64,8 @@ pub(crate) enum Command {
 pub(crate) struct Worker {
     pub(crate) number: usize,
     pub(crate) shared: Arc<Shared>,
+    /// Its sessions.
+    pub(crate) sessions: TaskTracker,
     /// Fires when sessions must end.
     pub(crate) kill: CancellationToken,
 }
@@ -69,7 +73,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs until it is told to stop, or nobody is left to tell it.
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
-        let sessions = TaskTracker::new();
+        let sessions = self.sessions.clone();
         let mut accepting = JoinSet::new();
         let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
@@ -82,15 +86,13 @@ impl Worker {
             while accepting.try_join_next().is_some() {}
             match command {
                 Command::Listen { listener, addr, dyno } => {
-                    let stop = CancellationToken::new();
+                    // One for all sockets of the address.
+                    let stop = listeners.entry(addr).or_default().clone();
                     let door =
                         Door { worker: Arc::clone(&worker), dyno, sessions: sessions.clone() };
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            accepting.spawn(
-                                stop.clone().run_until_cancelled_owned(door.accept(listener)),
-                            );
-                            listeners.insert(addr, stop);
+                            accepting.spawn(door.accept(listener, stop));
                         }
                         Err(error) => tracing::error!(%addr, %error, "cannot accept connections"),
                     }
@@ -99,6 +101,10 @@ impl Worker {
                     if let Some(stop) = listeners.remove(&addr) {
                         stop.cancel();
                     }
+                }
+                Command::Pulse(carried_out) => {
+                    // Whoever asked may have given up.
+                    let _ = carried_out.send(());
                 }
                 Command::Stop { grace: given } => {
                     grace = given;
@@ -125,7 +131,7 @@ impl Worker {
 }
 
 /// Ten times a second, in `regulate` mode.
-async fn sample(shared: Arc<Shared>) -> Option<()> {
+async fn sample(shared: Arc<Shared>) {
     let mut ticks = interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -142,9 +148,15 @@ struct Door {
 }
 
 impl Door {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: TcpListener, stop: CancellationToken) {
         loop {
-            match listener.accept().await {
+            // In this order: once told to stop, it accepts nothing that is another process' now.
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     let (worker, dyno) = (Arc::clone(&self.worker), self.dyno.clone());
                     self.sessions.spawn(async move { worker.receive(stream, peer, dyno).await });

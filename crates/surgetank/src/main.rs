@@ -3,6 +3,7 @@
 //! ```text
 //! cli/*      what can be typed; each file is one command, thin
 //! staging/*  a run of an app: PostgreSQL, proxy, recorder, observer, dynos, router (also `up`)
+//! service/*  what a proxy does as a service: sd_notify, socket activation, handover, signals
 //! demo/*     the story in eight acts, made of stagings, load and diagnosis
 //! ```
 //! Logic worth testing on its own lives in the rooms below, not here.
@@ -13,6 +14,7 @@ mod exit;
 mod log;
 mod out;
 mod progress;
+mod service;
 mod shutdown;
 mod staging;
 mod tally;

@@ -14,10 +14,8 @@ use trace::{Clock, DynoNames, NoSink, Sink};
 
 use crate::exit::Exit;
 use crate::out;
-use crate::shutdown::{interrupted, on_runtime};
-
-/// How long open sessions have to finish their transactions when the proxy is asked to end.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::service::{Service, ServiceArgs};
+use crate::shutdown::on_runtime;
 
 /// Plans asked for at the end: those of the statements that took most time.
 const PLANS: usize = 10;
@@ -30,7 +28,11 @@ const PLANS: usize = 10;
     URL's own user and password. Without a password in the URL the proxy listens on loopback \
     only.\n\
     TLS to the server is what the URL says: sslmode, sslrootcert, sslcert, sslkey, \
-    sslnegotiation and channel_binding, as libpq has them."
+    sslnegotiation and channel_binding, as libpq has them.\n\n\
+    SIGTERM: no new sessions, --grace for those there are. SIGINT: the same with 5 seconds. Again: \
+    at once.\nSIGUSR2, with --handover: starts the program as it is on disk now, which takes \
+    over.\n\
+    Under systemd: Type=notify, WatchdogSec= and .socket units are understood."
 )]
 pub(crate) struct Args {
     /// The server: postgres://user:password@host:port/database
@@ -58,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
 
-    /// Record every request into this folder
+    /// Record every request into this folder; with --handover, one in there for each process
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
 
@@ -69,6 +71,9 @@ pub(crate) struct Args {
     /// The dyno of all clients; else their surgetank.dyno option, application_name or address
     #[arg(long, value_name = "NAME")]
     dyno: Option<String>,
+
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 /// The modes as words.
@@ -95,9 +100,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(workers) = args.workers {
         config.workers = workers;
     }
+    let mut service = Service::open(&args.service)?;
     let clock = Clock::start();
     let recorder = match &args.record {
-        Some(folder) => Some(record_into(folder, clock)?),
+        Some(folder) => Some(record_into(&service.own_folder(folder), clock)?),
         None => None,
     };
     let sink: Arc<dyn Sink> = match &recorder {
@@ -107,12 +113,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     on_runtime(async {
         let proxy =
             Proxy::start(config, Arc::new(DynoNames::new(clock)), clock, Arc::clone(&sink))?;
-        let address = proxy.listen(args.listen, args.dyno.as_deref())?;
+        let addresses = service.listen(&proxy, args.listen, args.dyno.as_deref()).await?;
         let sampled = recorder.is_some() && !args.no_samples;
         let observer = if sampled { sample(&args.database_url, clock, &sink).await? } else { None };
-        out::talk(&format!("surgetank: {:?} on {address}, Ctrl-C ends it", args.mode));
-        interrupted().await?;
-        proxy.shutdown(GRACE).await;
+        out::talk(&format!("surgetank: {:?} on {addresses}, Ctrl-C ends it", args.mode));
+        let finished = service.run(&proxy).await?;
+        proxy.shutdown(Duration::ZERO).await;
+        drop(finished);
         if let Some(observer) = observer {
             observer.capture_plans(PLANS).await;
             observer.shutdown().await;

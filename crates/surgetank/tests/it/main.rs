@@ -3,6 +3,7 @@
 use tokio::sync::Mutex;
 
 mod cli;
+mod service;
 mod story;
 mod tidy;
 mod tour;

@@ -1,0 +1,77 @@
+//! The limit while another process shares it: how the gate follows its [`Budget`].
+//!
+//! [`Budget`]: crate::budget::Budget
+
+use std::sync::Arc;
+
+use super::{Gate, State};
+use crate::backend::Backend;
+
+impl State {
+    /// Holds on to what the budget allows.
+    fn keep_to_budget(&mut self) {
+        let limit = self.budget.own();
+        self.pool.set_limit(limit);
+        for ticket in self.admission.set_limit(limit) {
+            self.wake(Some(ticket));
+        }
+    }
+}
+
+impl Gate {
+    /// Another process shares the limit and holds so many connections.
+    pub(crate) fn held_elsewhere(&self, connections: u32) {
+        let mut state = self.lock();
+        state.budget.held_elsewhere(connections);
+        state.keep_to_budget();
+    }
+
+    /// Gives what is not needed for the `sessions` of this process to a successor, more with each
+    /// call as sessions end. Says how many connections are held here and elsewhere: at most so
+    /// many from now on. Cancellation safe.
+    pub(crate) async fn give_way(self: &Arc<Self>, sessions: usize) -> u32 {
+        let surplus: Vec<Surplus> = {
+            let mut state = self.lock();
+            state.budget.give_way(u32::try_from(sessions).unwrap_or(u32::MAX));
+            state.keep_to_budget();
+            let surplus = state.pool.surplus().into_iter();
+            surplus
+                .map(|backend| Surplus { gate: Arc::clone(self), backend: Some(backend) })
+                .collect()
+        };
+        for one in surplus {
+            one.close().await;
+        }
+        let mut state = self.lock();
+        let open = state.pool.open();
+        state.budget.report(open)
+    }
+
+    /// No successor came after all: the limit is ours again.
+    pub(crate) fn stay(&self) {
+        let mut state = self.lock();
+        state.budget.stay();
+        state.keep_to_budget();
+    }
+}
+
+/// An idle connection above the limit: counted until the server knows that it is closed.
+struct Surplus {
+    gate: Arc<Gate>,
+    backend: Option<Box<Backend>>,
+}
+
+impl Surplus {
+    async fn close(mut self) {
+        if let Some(backend) = self.backend.take() {
+            backend.close().await;
+        }
+    }
+}
+
+impl Drop for Surplus {
+    fn drop(&mut self) {
+        drop(self.backend.take());
+        self.gate.lock().pool.closed();
+    }
+}

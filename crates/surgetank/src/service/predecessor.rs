@@ -1,0 +1,137 @@
+//! The new process's side of a handover.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use proxy::{Held, Proxy};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::link::{Link, Message, PROTOCOL, Place};
+
+/// How long the old process may take for an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Cancel requests that the old process has not carried out yet; more wait.
+const CANCELS_MAX: usize = 64;
+
+/// The process that served here before, and still has sessions.
+#[derive(Debug)]
+pub(super) struct Predecessor {
+    link: Link,
+    pid: u32,
+}
+
+/// What the old process listens on.
+pub(super) type Passed = Vec<(Place, Vec<OwnedFd>)>;
+
+impl Predecessor {
+    /// Meets the process that serves at the path, if there is one. It serves on until
+    /// [`Self::accepting`].
+    pub(super) async fn meet(path: &Path) -> anyhow::Result<Option<(Self, Passed)>> {
+        Self::try_meet(path).await.with_context(|| format!("--handover {}", path.display()))
+    }
+
+    async fn try_meet(path: &Path) -> anyhow::Result<Option<(Self, Passed)>> {
+        let Some(mut link) = Link::connect(path).await? else { return Ok(None) };
+        let hello = Message::Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        };
+        link.say(&hello).await?;
+        match answer(&mut link).await? {
+            Some(Message::Sockets { pid, places }) => {
+                let mut passed = Vec::new();
+                for place in places {
+                    let sockets = link.take(place.sockets)?;
+                    passed.push((place, sockets));
+                }
+                Ok(Some((Self { link, pid }, passed)))
+            }
+            Some(Message::Refused { why }) => bail!("the process there goes on: {why}"),
+            Some(_) => bail!("the process there speaks out of turn"),
+            None => bail!("the process there hung up"),
+        }
+    }
+
+    /// Says that we are ready and waits until the old process accepts nothing more; `None` if it
+    /// has died, which leaves the sockets to us as well.
+    pub(super) async fn replace(mut self, proxy: &Proxy) -> anyhow::Result<Option<Self>> {
+        let pid = self.pid;
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        match self.link.say(&Message::Ready).await {
+            Err(error) if gone(&error) => return Ok(None),
+            said => said?,
+        }
+        match answer(&mut self.link).await? {
+            Some(Message::Yours { held }) => {
+                proxy.held_elsewhere(&those(held));
+                Ok(Some(self))
+            }
+            Some(_) => bail!("process {pid} speaks out of turn"),
+            None => {
+                tracing::warn!(pid, "the old process died during the handover");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Says that we accept connections: the old process lets go of its sockets.
+    pub(super) async fn accepting(&self) -> anyhow::Result<()> {
+        self.link.say(&Message::Accepting).await.context("the old process hung up")
+    }
+
+    /// Follows what the old process still holds and passes on the cancel requests for its sessions,
+    /// until it has ended.
+    pub(super) async fn follow(mut self, proxy: &Proxy) {
+        let mut strays = proxy.strays();
+        let mut sent: HashMap<u64, oneshot::Sender<()>> = HashMap::new();
+        let mut last = 0;
+        loop {
+            let heard = tokio::select! {
+                heard = self.link.hear() => heard,
+                Some(stray) = strays.recv(), if sent.len() < CANCELS_MAX => {
+                    last += 1;
+                    sent.insert(last, stray.delivered);
+                    let key = stray.key.into_vec();
+                    let cancel = Message::Cancel { number: last, pid: stray.pid, key };
+                    match self.link.say(&cancel).await {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match heard {
+                Ok(Some(Message::Held { held })) => proxy.held_elsewhere(&those(held)),
+                Ok(Some(Message::Cancelled { number })) => {
+                    // Dropping the sender tells as well.
+                    sent.remove(&number);
+                }
+                Ok(Some(_)) => tracing::warn!(pid = self.pid, "the old process speaks out of turn"),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(pid = self.pid, %error, "the old process is not understood");
+                    break;
+                }
+            }
+        }
+        proxy.held_elsewhere(&[]);
+        tracing::info!(pid = self.pid, "the old process has ended");
+    }
+}
+
+async fn answer(link: &mut Link) -> anyhow::Result<Option<Message>> {
+    match timeout(ANSWER, link.hear()).await {
+        Ok(heard) => Ok(heard?),
+        Err(_) => Err(anyhow!("the process there does not answer")),
+    }
+}
+
+fn those(held: Vec<(String, u32)>) -> Vec<Held> {
+    held.into_iter().map(|(database, connections)| Held { database, connections }).collect()
+}
