@@ -54,21 +54,25 @@ pub(crate) struct Backend {
     key: Arc<Key>,
     worker: usize,
     /// Last, so that the socket is closed before its end is recorded.
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// A slot of the server: its end is recorded when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pid: BackendPid,
+    /// Its number on the roster: later ones have higher numbers.
+    number: u64,
     journal: Arc<Journal>,
 }
 
 impl Slot {
     /// Records that the slot was taken.
     pub(crate) fn open(journal: &Arc<Journal>, pid: BackendPid, session: SessionId) -> Self {
-        journal.record(Event::ServerOpened { at: journal.now(), backend: pid, session });
-        Self { pid, journal: Arc::clone(journal) }
+        let at = journal.now();
+        journal.record(Event::ServerOpened { at, backend: pid, session });
+        let number = journal.roster.server_opened(pid, session, at);
+        Self { pid, number, journal: Arc::clone(journal) }
     }
 }
 
@@ -76,6 +80,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let at = self.journal.now();
         self.journal.record(Event::ServerClosed { at, backend: self.pid });
+        self.journal.roster.server_closed(self.number);
     }
 }
 
@@ -148,6 +153,11 @@ impl Backend {
         }
         let this = *self;
         Some(Box::new(Self { stream: this.stream.migrate().ok()?, worker, ..this }))
+    }
+
+    /// Its number: later ones have higher numbers.
+    pub(crate) fn number(&self) -> u64 {
+        self.slot.number
     }
 
     /// Looks at what the server said while nobody asked: `false` if it has ended the connection, or

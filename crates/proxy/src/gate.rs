@@ -4,9 +4,11 @@
 //! guard: dropping a [`Waiting`] or a [`Lease`] is always safe and gives back what it stands for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 
 use crate::admission::{Admission, Ticket, Verdict};
@@ -17,13 +19,17 @@ use crate::journal::Journal;
 use crate::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
 
+mod control;
+
+pub(crate) use control::Holding;
+
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: Mutex<State>,
     journal: Arc<Journal>,
-    /// How long a request may wait.
-    pub(crate) patience: Duration,
+    /// How long a request may wait, in microseconds.
+    patience: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -33,6 +39,10 @@ struct State {
     waiters: NumberMap<Ticket, Waiter>,
     /// When PostgreSQL last refused to open a connection, and its words.
     refused: Option<(Micros, SqlState, String)>,
+    /// Server connections with lower numbers are closed when they are given back.
+    fresh_from: u64,
+    /// Fires when, in a pause, the last server connection is closed.
+    quiet: Arc<Notify>,
 }
 
 /// One that waits.
@@ -54,6 +64,18 @@ impl State {
     fn release(&mut self, dyno: DynoId) {
         let next = self.admission.release(dyno);
         self.wake(next);
+        self.note_quiet();
+    }
+
+    fn note_quiet(&self) {
+        if self.admission.is_paused() && self.pool.open() == 0 {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// Whether a connection that is given back may serve again.
+    fn is_fresh(&self, backend: &Backend) -> bool {
+        !self.admission.is_paused() && !self.pool.is_over() && backend.number() >= self.fresh_from
     }
 }
 
@@ -73,8 +95,22 @@ impl Gate {
             pool: Pool::new(limit),
             waiters: NumberMap::default(),
             refused: None,
+            fresh_from: 0,
+            quiet: Arc::default(),
         };
-        Self { state: Mutex::new(state), journal, patience }
+        let gate = Self { state: Mutex::new(state), journal, patience: AtomicU64::new(0) };
+        gate.set_patience(patience);
+        gate
+    }
+
+    /// How long a request may wait.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed))
+    }
+
+    /// How long a request may wait from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -108,9 +144,8 @@ impl Gate {
         arrived: Micros,
         call: &Arc<Call>,
     ) -> Waiting {
-        let patience = u64::try_from(self.patience.as_micros()).unwrap_or(u64::MAX);
         call.begin();
-        let until = Micros(arrived.0.saturating_add(patience));
+        let until = Micros(arrived.0.saturating_add(self.patience.load(Ordering::Relaxed)));
         state.waiters.insert(ticket, Waiter { call: Arc::clone(call), until });
         Waiting { gate: Some(Arc::clone(self)), dyno, ticket, call: Arc::clone(call) }
     }
@@ -122,8 +157,11 @@ impl Gate {
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
         let granted = state.admission.tick(at);
         state.wake(granted);
-        for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
-            waiter.call.tell(Turn::Late);
+        // In a pause time does not count.
+        if !state.admission.is_paused() {
+            for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
+                waiter.call.tell(Turn::Late);
+            }
         }
         let sample = PoolSampled {
             at,
@@ -154,7 +192,7 @@ impl Gate {
         let refused = state.refused.clone().filter(|(when, ..)| *when >= since);
         drop(state);
 
-        let patience = self.patience;
+        let patience = self.patience();
         let mut message =
             format!("surgetank: no server connection became free within {patience:?}");
         if let Some((_, _, words)) = &refused {
@@ -255,12 +293,27 @@ impl Lease {
         self.claim = Claim::Nothing;
     }
 
-    /// Gives the connection to the pool and the lease to whoever is next.
-    pub(crate) fn give_back(mut self, backend: Box<Backend>) {
-        let Some(gate) = self.gate.take() else { return };
+    /// Gives the connection to the pool and the lease to whoever is next. One that must not serve
+    /// again (`PAUSE`, `RECONNECT`, a lower limit) is closed first.
+    pub(crate) async fn give_back(self, backend: Box<Backend>) {
+        if let Some(stale) = self.put(backend) {
+            let (lease, backend) = stale;
+            backend.close().await;
+            drop(lease);
+        }
+    }
+
+    fn put(mut self, backend: Box<Backend>) -> Option<(Self, Box<Backend>)> {
+        let gate = self.gate.take()?;
         let mut state = gate.lock();
-        state.pool.put(backend);
-        state.release(self.dyno);
+        if state.is_fresh(&backend) {
+            state.pool.put(backend);
+            state.release(self.dyno);
+            return None;
+        }
+        drop(state);
+        self.gate = Some(gate);
+        Some((self, backend))
     }
 
     /// PostgreSQL had no room for the connection: back into the queue, in the old place.

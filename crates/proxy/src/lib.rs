@@ -21,6 +21,7 @@
 
 #[allow(dead_code, reason = "the types come first, sessions use them next")]
 mod access;
+mod admin;
 mod admission;
 mod answer;
 mod backend;
@@ -29,6 +30,7 @@ mod call;
 mod cancel;
 mod client;
 mod config;
+mod control;
 mod conversation;
 mod databases;
 mod error;
@@ -44,6 +46,7 @@ mod proxy;
 mod pump;
 mod readings;
 mod regulate;
+mod roster;
 mod statements;
 mod stream;
 #[allow(dead_code, reason = "the types come first, sessions use them next")]
@@ -52,8 +55,10 @@ mod upstream;
 mod worker;
 
 pub use access::{Access, AuthQuery, ClientSsl, Method, Rules, Users};
-pub use config::{Config, Database, Mode};
+pub use config::{Config, Database, Mode, Setting};
+pub use control::{Control, DatabaseState, Ending, Order, Refused, Snapshot};
 pub use error::Error;
 pub use proxy::Proxy;
+pub use roster::{BOUNDS, Client, Doing, Histogram, Server, Totals};
 pub use tls::ClientTls;
 pub use upstream::{Endpoint, Upstream};

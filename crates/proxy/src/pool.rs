@@ -59,8 +59,9 @@ impl<C: Kinds> Pool<C> {
         if let Some(index) = found {
             return Take::Idle(self.idle.remove(index));
         }
+        // A lease granted before the limit was lowered finds no room below it, but is still good
+        // for a connection: the others that are open are leased.
         if self.open < self.limit || self.idle.is_empty() {
-            debug_assert!(self.open < self.limit, "a lease was granted, so there is room");
             self.open += 1;
             return Take::Open;
         }
@@ -75,6 +76,34 @@ impl<C: Kinds> Pool<C> {
     /// A connection is gone, or could not be opened.
     pub(crate) fn closed(&mut self) {
         self.open = self.open.saturating_sub(1);
+    }
+
+    /// Another limit from now on.
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    /// The longest idle ones, as many as there are too many. They count as open until
+    /// [`Self::closed`] is told of each.
+    pub(crate) fn surplus(&mut self) -> Vec<C> {
+        let surplus = usize::try_from(self.open.saturating_sub(self.limit)).unwrap_or(usize::MAX);
+        self.idle.drain(..surplus.min(self.idle.len())).collect()
+    }
+
+    /// Takes out idle connections to be closed. They count as open until [`Self::closed`] is told
+    /// of each.
+    pub(crate) fn withdraw(&mut self, which: impl FnMut(&mut C) -> bool) -> Vec<C> {
+        self.idle.extract_if(.., which).collect()
+    }
+
+    /// How many are idle.
+    pub(crate) fn idle(&self) -> u32 {
+        u32::try_from(self.idle.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether more are open than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open > self.limit
     }
 
     /// How many are open, idle or not, or being opened.

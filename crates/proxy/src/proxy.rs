@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use trace::{Clock, DynoNames, Sink};
 
+use crate::control::{Control, ORDERS_MAX, Order};
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::worker::{Command, Shared, Worker};
@@ -34,7 +35,7 @@ pub struct Proxy {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("mode", &self.shared.config.mode)
+            .field("mode", &self.shared.mode)
             .field("workers", &self.workers.len())
             .field("bound", &self.bound)
             .finish_non_exhaustive()
@@ -65,7 +66,16 @@ impl Proxy {
         let databases = Databases::new(&config, &journal, &cancels);
         let access = RwLock::new(Arc::new(config.access.clone()));
         let count = config.workers.get();
-        let shared = Arc::new(Shared { access, config, journal, databases, cancels });
+        let mode = config.mode;
+        let shared = Arc::new(Shared {
+            access,
+            config: RwLock::new(config),
+            mode,
+            journal,
+            databases,
+            cancels,
+            orders: Mutex::default(),
+        });
         let kill = CancellationToken::new();
         let workers = (0..count)
             .map(|number| {
@@ -74,6 +84,21 @@ impl Proxy {
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { shared, workers, kill, bound: Mutex::default() })
+    }
+
+    /// The operator's hand on it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(&self.shared)
+    }
+
+    /// What admins want that only the proxy's owner can do. Until somebody has asked for it, and
+    /// once it is dropped, admins are told that nobody listens.
+    #[must_use]
+    pub fn orders(&self) -> mpsc::Receiver<Order> {
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        *self.shared.orders.lock() = Some(orders);
+        taken
     }
 
     /// Listens on an address, in all workers. Port 0 is any free one; the address that was bound is

@@ -10,14 +10,9 @@
 //!            └─ hold: pump + `Leased`, until the transaction is over ────────┘
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome, SqlState};
-use wire::scram::{Keys, Salting, Verifier};
 
 use crate::answer::Answer;
 use crate::backend::{self, Backend, OpenError, Opening};
@@ -26,82 +21,23 @@ use crate::call::Turn;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
-use crate::gate::{Asked, Gate, Lease, Waiting};
-use crate::journal::Journal;
+use crate::gate::{Asked, Lease, Waiting};
+use crate::journal::Scribe;
 use crate::kill::Kill;
 use crate::pool::{Key, Take};
 use crate::pump::{End, Lanes, pump};
-use crate::statements;
-use crate::{Config, Database, Upstream};
+use crate::roster::Card;
 
 mod enter;
+mod house;
 mod leased;
 mod local;
 mod talk;
 
+pub(crate) use house::House;
 use leased::Leased;
 use local::Local;
 use talk::Talk;
-
-/// Kinds of server connection whose greeting is remembered.
-const GREETINGS_MAX: usize = 256;
-
-/// What all sessions of one database share in `regulate` mode.
-#[derive(Debug)]
-pub(crate) struct House {
-    pub(crate) gate: Arc<Gate>,
-    cancels: Arc<cancel::Registry>,
-    statements: statements::Registry,
-    /// The server's `ParameterStatus` messages by kind of connection.
-    greetings: Mutex<HashMap<Arc<Key>, Arc<[u8]>>>,
-    verifier: Option<Verifier>,
-    database: Database,
-    connect_timeout: Duration,
-    journal: Arc<Journal>,
-}
-
-impl House {
-    pub(crate) fn new(
-        config: &Config,
-        database: &Database,
-        journal: &Arc<Journal>,
-        cancels: &Arc<cancel::Registry>,
-    ) -> Self {
-        let limit = database.limit.unwrap_or(config.limit);
-        let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
-        let password = database.upstream.password();
-        Self {
-            gate: Arc::new(gate),
-            cancels: Arc::clone(cancels),
-            statements: statements::Registry::default(),
-            greetings: Mutex::default(),
-            verifier: password.map(|secret| {
-                let salting = Salting::new(&rand::random::<[u8; 16]>());
-                Keys::derive(secret.reveal().as_bytes(), &salting).verifier(salting)
-            }),
-            database: database.clone(),
-            connect_timeout: config.connect_timeout,
-            journal: Arc::clone(journal),
-        }
-    }
-
-    fn upstream(&self) -> &Upstream {
-        &self.database.upstream
-    }
-
-    fn greeting(&self, key: &Key) -> Option<Arc<[u8]>> {
-        self.greetings.lock().get(key).cloned()
-    }
-
-    /// Keeps the greeting of the server connection opened last: settings may change.
-    fn keep_greeting(&self, key: &Arc<Key>, greeting: Vec<u8>) {
-        let mut greetings = self.greetings.lock();
-        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
-            greetings.clear();
-        }
-        greetings.insert(Arc::clone(key), greeting.into());
-    }
-}
 
 /// Why a session has no server connection.
 #[derive(Debug)]
@@ -127,6 +63,8 @@ struct Session {
     may_speak: bool,
     talk: Talk,
     key: Arc<Key>,
+    /// The generation of the house that the key is of.
+    generation: u64,
     entry: cancel::Entry,
     kill: Kill,
 }
@@ -138,9 +76,9 @@ pub(crate) async fn serve(
     conversation: Conversation,
     arrived: Micros,
     (house, worker): (&Arc<House>, usize),
-    kill: &CancellationToken,
+    card: &Arc<Card>,
 ) {
-    let talk = Talk::new(conversation, Arc::clone(&house.journal));
+    let talk = Talk::new(conversation, Scribe::new(&house.journal, card));
     let session = Session {
         house: Arc::clone(house),
         worker,
@@ -149,8 +87,9 @@ pub(crate) async fn serve(
         may_speak: true,
         talk,
         key: Arc::default(),
-        entry: house.cancels.enter(house.upstream()),
-        kill: Kill::new(kill),
+        generation: house.generation(),
+        entry: house.cancels.enter(&house.database().upstream),
+        kill: Kill::new(&card.end),
     };
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
@@ -191,7 +130,7 @@ impl Session {
         tokio::select! {
             biased;
             alive = self.client.listen() => if alive { Ok(()) } else { Err(End::ClientGone) },
-            () = &mut self.kill => Err(End::Dismissed(Answer::shutting_down())),
+            () = &mut self.kill => Err(End::Dismissed(self.talk.journal.card.farewell())),
         }
     }
 
@@ -199,6 +138,12 @@ impl Session {
     async fn serve_request(&mut self) -> Result<(), End> {
         let arrived = self.house.journal.now();
         self.talk.arrives(arrived);
+        let served = self.try_serve(arrived).await;
+        self.talk.journal.card.rests();
+        served
+    }
+
+    async fn try_serve(&mut self, arrived: Micros) -> Result<(), End> {
         match self.obtain(arrived).await {
             Ok((lease, backend)) => self.hold(lease, backend).await,
             Err(Failure::Over(end)) => {
@@ -240,13 +185,14 @@ impl Session {
                 };
                 (error.answer(), outcome)
             }
-            Failure::Over(_) => (Answer::shutting_down(), Outcome::ClientGone),
+            Failure::Over(_) => (self.talk.journal.card.farewell(), Outcome::ClientGone),
         }
     }
 
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
     /// session is assigned its backend.
     async fn obtain(&mut self, arrived: Micros) -> Result<(Lease, Box<Backend>), Failure> {
+        self.follow();
         let (_, dyno) = self.talk.who();
         let mut asked = self.house.gate.request(dyno, arrived, &self.entry.target.call);
         let mut waited = false;
@@ -269,9 +215,24 @@ impl Session {
         }
     }
 
+    /// After a change of the configuration the session needs another kind of server connection.
+    fn follow(&mut self) {
+        let generation = self.house.generation();
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        let database = self.house.database();
+        let asked = self.talk.journal.card.badge.database.as_bytes();
+        let key = database.key(asked, self.key.parameters.clone());
+        self.key = Arc::new(key);
+        self.entry.target.aim(&database.upstream);
+    }
+
     async fn wait(&mut self, waiting: Waiting) -> Result<Lease, Failure> {
-        let Self { client, entry, kill, .. } = self;
+        let Self { client, entry, kill, talk, .. } = self;
         entry.target.wait();
+        talk.journal.card.waits(talk.waits_since());
         loop {
             tokio::select! {
                 biased;
@@ -281,7 +242,7 @@ impl Session {
                     Turn::CalledOff => return Err(Failure::CalledOff),
                 },
                 () = &mut *kill => {
-                    return Err(Failure::Over(End::Dismissed(Answer::shutting_down())));
+                    return Err(Failure::Over(End::Dismissed(talk.journal.card.farewell())));
                 }
                 alive = client.listen() => if !alive {
                     return Err(Failure::Over(End::ClientGone));
@@ -310,9 +271,10 @@ impl Session {
     async fn open(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
+        let database = house.database();
         let opening = Opening {
-            upstream: house.upstream(),
-            limit: house.connect_timeout,
+            upstream: &database.upstream,
+            limit: house.connect_timeout(),
             key: &self.key,
             worker: self.worker,
             session,
@@ -338,6 +300,7 @@ impl Session {
     /// Relays until the transaction is over and gives the connection back; else the session ends.
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
+        let card = Arc::clone(&talk.journal.card);
         entry.target.attach(&backend.cancel_key);
         let lanes = Lanes {
             client,
@@ -350,13 +313,13 @@ impl Session {
         let end = tokio::select! {
             biased;
             end = pump(lanes, &mut judge, &house.journal, Some(at)) => end,
-            () = kill => End::Dismissed(Answer::shutting_down()),
+            () = kill => End::Dismissed(card.farewell()),
         };
         self.may_speak = backend.inbox.at_boundary();
         backend.inbox.settle(&mut self.client.outbox);
         if end == End::Done {
             self.entry.target.detach().await;
-            lease.give_back(backend);
+            lease.give_back(backend).await;
             return Ok(());
         }
         self.abandon(lease, backend, &end).await;
@@ -375,7 +338,8 @@ impl Session {
         self.entry.target.detach().await;
         if *end != End::ServerGone {
             if is_busy {
-                backend::cancel(self.house.upstream().endpoint(), &backend.cancel_key).await;
+                let database = self.house.database();
+                backend::cancel(database.upstream.endpoint(), &backend.cancel_key).await;
             }
             backend.close().await;
         }

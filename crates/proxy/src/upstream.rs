@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 /// A password, which is never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(Zeroizing<Box<str>>);
 
 impl Password {
@@ -56,7 +56,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// The server that the proxy stands in front of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     endpoint: Endpoint,
     user: String,

@@ -167,7 +167,7 @@ impl Login<'_> {
             cancel_key: Arc::new(cancel_key),
             key: Arc::clone(key),
             worker: *worker,
-            _slot: slot,
+            slot,
         });
         Ok(Opened { backend, greeting: self.greeting })
     }

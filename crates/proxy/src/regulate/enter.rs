@@ -109,7 +109,7 @@ impl Session {
     /// Checks the client against the URL's user and password. Without a password everybody is
     /// trusted who comes (over loopback only) as that user.
     async fn authenticate(&mut self, user: &[u8]) -> Result<(), Stopped> {
-        let known = user == self.house.upstream().user().as_bytes();
+        let known = user == self.house.database().upstream.user().as_bytes();
         let failed = || {
             let user = String::from_utf8_lossy(user);
             let text = format!("surgetank: password authentication failed for user \"{user}\"");
@@ -179,7 +179,8 @@ impl Session {
         match self.obtain(arrived).await {
             Ok((lease, backend)) => {
                 self.entry.target.detach().await;
-                lease.give_back(backend);
+                lease.give_back(backend).await;
+                self.talk.journal.card.rests();
             }
             Err(Failure::Over(end)) => return Err(end.into()),
             Err(failure) => {
@@ -203,12 +204,7 @@ impl House {
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         parameters.sort();
-        let renamed = self.database.server_name.as_ref().map(|name| name.as_bytes());
-        Key {
-            database: renamed.unwrap_or(wish.database()).into(),
-            user: self.upstream().user().as_bytes().into(),
-            parameters,
-        }
+        self.database().key(wish.database(), parameters)
     }
 }
 

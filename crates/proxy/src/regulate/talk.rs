@@ -10,7 +10,7 @@ use trace::{
 use wire::frontend::{self, BindHead, Parse};
 
 use crate::conversation::{Conversation, Times};
-use crate::journal::{Journal, Reading};
+use crate::journal::{Reading, Scribe};
 use crate::statements::{OUR_PREFIX, Prepared, UnnamedId};
 
 /// Longest simple query that is read whole. A longer one is relayed in pieces, and the session is
@@ -41,7 +41,7 @@ pub(super) enum Tie {
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) conversation: Conversation,
-    pub(super) journal: Arc<Journal>,
+    pub(super) journal: Scribe,
     /// Its named statements.
     pub(super) names: HashMap<Box<[u8]>, Arc<Prepared>>,
     pub(super) unnamed: Option<Unnamed>,
@@ -58,7 +58,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(conversation: Conversation, journal: Arc<Journal>) -> Self {
+    pub(super) fn new(conversation: Conversation, journal: Scribe) -> Self {
         Self {
             conversation,
             journal,
@@ -87,6 +87,12 @@ impl Talk {
     pub(super) fn assigned(&mut self, backend: BackendPid, at: Micros) {
         self.assigned = at;
         self.conversation.set_backend(backend);
+        self.journal.card.holds(backend, self.assigned);
+    }
+
+    /// Since when the session waits for a server connection, if it does.
+    pub(super) fn waits_since(&self) -> Micros {
+        self.arrived.unwrap_or_else(|| self.journal.now())
     }
 
     /// Since when it has its present server connection.

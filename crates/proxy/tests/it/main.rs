@@ -1,5 +1,6 @@
 //! The proxy in front of a real PostgreSQL.
 
+mod admin;
 mod both;
 mod copy;
 mod databases;
