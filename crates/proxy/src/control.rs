@@ -307,6 +307,13 @@ impl Control {
         if taken { Ok(()) } else { Err(Refused::Nobody) }
     }
 
+    /// Sends all new clients away.
+    pub fn close_doors(&self) {
+        for entry in self.shared.databases.entries() {
+            entry.door.disable(true);
+        }
+    }
+
     /// Returns when no client is left.
     pub async fn clients_left(&self) {
         let roster = &self.shared.journal.roster;

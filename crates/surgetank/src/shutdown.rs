@@ -38,3 +38,39 @@ pub(crate) async fn interrupted() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// What asks a service to do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGINT, SIGTERM: to end.
+    End,
+    /// SIGHUP: to read its configuration again.
+    Reload,
+}
+
+/// The signals of a service, caught from its making on.
+#[derive(Debug)]
+pub(crate) struct ServiceSignals {
+    int: tokio::signal::unix::Signal,
+    term: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl ServiceSignals {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.int.recv() => Asked::End,
+            _ = self.term.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}

@@ -215,7 +215,7 @@ mod tests {
         table.row(vec![Cell::Null, Cell::Count(u64::MAX)]);
         let mut out = Vec::new();
         table.put_description(&mut out, &Formats::default());
-        let description = b"T\0\0\0\x32\0\x02a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0\
+        let description = b"T\0\0\0\x2e\0\x02a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0\
                             b\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
         assert_eq!(out, description);
         out.clear();
