@@ -50,6 +50,8 @@ pub(crate) enum Rise {
 #[derive(Debug)]
 pub(crate) struct Admission {
     limit: u32,
+    /// `PAUSE`: nobody is granted a lease.
+    paused: bool,
     ceiling: Option<Ceiling>,
     leased: u32,
     /// Leases by dyno, indexed by [`DynoId`].
@@ -62,6 +64,7 @@ impl Admission {
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             limit,
+            paused: false,
             ceiling: None,
             leased: 0,
             by_dyno: Vec::new(),
@@ -143,6 +146,22 @@ impl Admission {
         std::iter::from_fn(|| self.next()).collect()
     }
 
+    /// From now on nobody is granted a lease.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// The end of a pause. Says who has a lease now.
+    #[must_use]
+    pub(crate) fn resume(&mut self) -> Vec<Ticket> {
+        self.paused = false;
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Grants a lease to the first in the queue, if one is to be had.
     fn next(&mut self) -> Option<Ticket> {
         if !self.has_room() {
@@ -155,7 +174,7 @@ impl Admission {
 
     fn has_room(&self) -> bool {
         let ceiling = self.ceiling.map_or(self.limit, |ceiling| ceiling.leases);
-        self.leased < ceiling.min(self.limit)
+        !self.paused && self.leased < ceiling.min(self.limit)
     }
 
     fn take(&mut self, dyno: DynoId) {

@@ -63,6 +63,20 @@ impl Answer {
         answer
     }
 
+    pub(crate) fn disabled(name: &str) -> Self {
+        let text = format!("surgetank: database \"{name}\" is disabled");
+        Self::new(SqlState(*b"3D000"), text)
+    }
+
+    pub(crate) fn too_many_clients() -> Self {
+        let mut answer = Self::new(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "surgetank: no more connections allowed (max_client_conn)",
+        );
+        "SHOW CLIENTS on the admin database says who is here".clone_into(&mut answer.hint);
+        answer
+    }
+
     pub(crate) fn server_gone() -> Self {
         Self::new(
             SqlState::CONNECTION_FAILURE,

@@ -61,7 +61,7 @@ pub(crate) struct Backend {
     key: Arc<Key>,
     worker: usize,
     /// Last, so that the socket is closed before its end is recorded.
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// What the backend has in its memory, for whichever session.
@@ -78,14 +78,18 @@ pub(crate) struct ServerState {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pid: BackendPid,
+    /// Its number on the roster: later ones have higher numbers.
+    number: u64,
     journal: Arc<Journal>,
 }
 
 impl Slot {
     /// Records that the slot was taken.
     pub(crate) fn open(journal: &Arc<Journal>, pid: BackendPid, session: SessionId) -> Self {
-        journal.record(Event::ServerOpened { at: journal.now(), backend: pid, session });
-        Self { pid, journal: Arc::clone(journal) }
+        let at = journal.now();
+        journal.record(Event::ServerOpened { at, backend: pid, session });
+        let number = journal.roster.server_opened(pid, session, at);
+        Self { pid, number, journal: Arc::clone(journal) }
     }
 }
 
@@ -93,6 +97,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let at = self.journal.now();
         self.journal.record(Event::ServerClosed { at, backend: self.pid });
+        self.journal.roster.server_closed(self.number);
     }
 }
 
@@ -172,6 +177,11 @@ impl Backend {
         }
         let this = *self;
         Some(Box::new(Self { stream: this.stream.migrate().ok()?, worker, ..this }))
+    }
+
+    /// Its number: later ones have higher numbers.
+    pub(crate) fn number(&self) -> u64 {
+        self.slot.number
     }
 
     /// Looks at what the server said while nobody asked: `false` if it has ended the connection, or

@@ -33,6 +33,12 @@ impl Budget {
         Self { limit, held_elsewhere: 0, giving: None }
     }
 
+    /// Another limit from now on. A successor that was told of more than the new one keeps what it
+    /// was told, until less is held.
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
     /// The predecessor holds so many connections.
     pub(crate) fn held_elsewhere(&mut self, connections: u32) {
         self.held_elsewhere = connections;

@@ -52,7 +52,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Target {
     state: Mutex<State>,
-    upstream: Upstream,
+    upstream: Mutex<Upstream>,
     /// A cancel request was delivered.
     delivered: Notify,
     /// Where the session is called while it waits.
@@ -64,12 +64,17 @@ pub(crate) struct Target {
 impl Target {
     fn new(upstream: &Upstream) -> Self {
         Self {
-            upstream: upstream.clone(),
+            upstream: Mutex::new(upstream.clone()),
             state: Mutex::new(State { holds: Holds::Nothing, under_way: 0 }),
             delivered: Notify::new(),
             call: Arc::default(),
             settled: Notify::new(),
         }
+    }
+
+    /// From now on the session's server connections are to this server.
+    pub(crate) fn aim(&self, upstream: &Upstream) {
+        *self.upstream.lock() = upstream.clone();
     }
 
     /// The session waits for a server connection.
@@ -134,7 +139,8 @@ impl Target {
             is_patient = timeout(FIRST, settled).await.is_ok();
         };
         let _under_way = UnderWay(self);
-        backend::cancel(&self.upstream, &key).await;
+        let upstream = self.upstream.lock().clone();
+        backend::cancel(&upstream, &key).await;
     }
 }
 

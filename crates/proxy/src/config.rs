@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::pool::Key;
 use crate::{Access, Error, Upstream};
 
 /// What the proxy does with the sessions that pass.
@@ -15,7 +16,7 @@ pub enum Mode {
 }
 
 /// A database that clients may ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
     /// The name that clients ask for; without one, every name that no other entry has
     /// (`PgBouncer`'s `*`).
@@ -34,6 +35,23 @@ impl Database {
     #[must_use]
     pub fn any(upstream: Upstream) -> Self {
         Self { name: None, upstream, server_name: None, limit: None }
+    }
+
+    /// Whether both lead to the same server, the same way.
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+        self.upstream == other.upstream && self.server_name == other.server_name
+    }
+
+    /// The kind of server connection that `user` needs who asks for this database, but for the
+    /// parameters.
+    pub(crate) fn key(&self, asked: &[u8], user: &[u8]) -> Key {
+        let renamed = self.server_name.as_ref().map(|name| name.as_bytes());
+        let forced = self.upstream.user().map(str::as_bytes);
+        Key {
+            database: renamed.unwrap_or(asked).into(),
+            user: forced.unwrap_or(user).into(),
+            parameters: Vec::new(),
+        }
     }
 
     /// How clients name it; `*` for all.
@@ -62,6 +80,26 @@ pub struct Config {
     pub queue_timeout: Duration,
     /// How long opening a server connection may take, from TCP to the end of authentication.
     pub connect_timeout: Duration,
+    /// Most clients at once, admins not counted; without it the system's limits hold.
+    pub max_client_conn: Option<NonZeroU32>,
+    /// Users who may do everything on the admin database (`pgbouncer`, or `surgetank`). If neither
+    /// these nor [`Config::stats_users`] name anybody, there is no such database.
+    pub admin_users: Vec<String>,
+    /// Users who may only look.
+    pub stats_users: Vec<String>,
+}
+
+/// A setting, as `SHOW CONFIG` gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name: `PgBouncer`'s where it has one.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it is if nothing is said.
+    pub default: String,
+    /// Whether `SET` and a reload can change it.
+    pub changeable: bool,
 }
 
 impl Config {
@@ -77,7 +115,92 @@ impl Config {
             limit: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
             queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
+            max_client_conn: None,
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
         }
+    }
+
+    /// All settings but the databases.
+    #[must_use]
+    pub fn settings(&self) -> Vec<Setting> {
+        let any = self.databases.first().map(|database| database.upstream.clone());
+        let base = any.map_or_else(|| self.clone(), |upstream| Self::new(self.mode, upstream));
+        let clients = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get).to_string();
+        let seconds = |time: Duration| time.as_secs_f64().to_string();
+        let pool_mode = match self.mode {
+            Mode::Observe => "session",
+            Mode::Regulate => "transaction",
+        };
+        let one = |key, value: String, default: String, changeable| Setting {
+            key,
+            value,
+            default,
+            changeable,
+        };
+        vec![
+            one("admin_users", self.admin_users.join(", "), String::new(), true),
+            one("default_pool_size", self.limit.to_string(), base.limit.to_string(), true),
+            one(
+                "max_client_conn",
+                clients(self.max_client_conn),
+                clients(base.max_client_conn),
+                true,
+            ),
+            one("pool_mode", pool_mode.to_owned(), pool_mode.to_owned(), false),
+            one(
+                "query_wait_timeout",
+                seconds(self.queue_timeout),
+                seconds(base.queue_timeout),
+                true,
+            ),
+            one(
+                "server_connect_timeout",
+                seconds(self.connect_timeout),
+                seconds(base.connect_timeout),
+                true,
+            ),
+            one("stats_users", self.stats_users.join(", "), String::new(), true),
+            one("workers", self.workers.to_string(), base.workers.to_string(), false),
+        ]
+    }
+
+    /// Changes one setting, by its name in [`Config::settings`] or in our own files.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the value, in words.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let wrong = |what: &str| format!("{key} = {value}: {what}");
+        let count = || value.parse().map_err(|_| wrong("not a number above 0"));
+        let seconds = || {
+            let time = value.parse().ok().filter(|time| *time > 0.0);
+            time.and_then(|time| Duration::try_from_secs_f64(time).ok())
+                .ok_or_else(|| wrong("not a number of seconds above 0"))
+        };
+        let names = || -> Vec<String> {
+            let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect()
+        };
+        match key {
+            "default_pool_size" | "limit" => self.limit = count()?,
+            "max_client_conn" if value == "0" => self.max_client_conn = None,
+            "max_client_conn" => self.max_client_conn = Some(count()?),
+            "query_wait_timeout" | "queue_timeout" => self.queue_timeout = seconds()?,
+            "server_connect_timeout" | "connect_timeout" => self.connect_timeout = seconds()?,
+            "admin_users" => self.admin_users = names(),
+            "stats_users" => self.stats_users = names(),
+            "pool_mode" | "mode" | "workers" => {
+                return Err(format!("{key} cannot be changed while running: restart instead"));
+            }
+            _ => return Err(format!("no setting {key:?}; see SHOW CONFIG")),
+        }
+        Ok(())
+    }
+
+    /// Whether there is an admin database.
+    #[must_use]
+    pub fn has_admin_database(&self) -> bool {
+        !self.admin_users.is_empty() || !self.stats_users.is_empty()
     }
 
     /// Whether it can be run.
@@ -95,6 +218,16 @@ impl Config {
             Some(pair) => Err(Error::Databases(format!("{:?} is there twice", pair[0]))),
             None => Ok(()),
         }
+    }
+
+    /// Whether nobody is trusted but by a rule that says so.
+    pub(crate) fn asks_for_passwords(&self) -> bool {
+        let access = &self.access;
+        let by_access = !access.rules.is_empty() || !access.users.are_of_urls();
+        // In `observe` mode the server itself checks its clients, but it sees us, and may trust us.
+        self.databases.iter().all(|database| {
+            (self.mode == Mode::Regulate && by_access) || database.upstream.has_password()
+        })
     }
 
     /// Whether clients can be let in to these databases by that.

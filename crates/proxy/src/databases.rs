@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::RwLock;
+use tokio::sync::Notify;
 use trace::{Event, PoolSampled};
 
 use crate::access::Doorman;
@@ -10,22 +13,103 @@ use crate::cancel;
 use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::regulate::House;
-use crate::{Access, Config, Database, Mode};
+use crate::{Config, Database, Mode};
 
-/// One database: what was configured, and in `regulate` mode what its sessions share.
+/// One database: what is configured, and in `regulate` mode what its sessions share.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) database: Database,
+    /// How clients name it; `*` for all that have no entry.
+    pub(crate) label: Box<str>,
+    database: RwLock<Arc<Database>>,
     /// In `regulate` mode.
     pub(crate) house: Option<Arc<House>>,
+    pub(crate) door: Door,
+}
+
+/// Whether new sessions are let in.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    paused: AtomicBool,
+    disabled: AtomicBool,
+    resumed: Notify,
+}
+
+impl Door {
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// `false` if it was open.
+    pub(crate) fn resume(&self) -> bool {
+        let was_paused = self.paused.swap(false, Ordering::SeqCst);
+        self.resumed.notify_waiters();
+        was_paused
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn disable(&self, disabled: bool) {
+        self.disabled.store(disabled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
+    }
+
+    /// Returns once it is not paused. Cancellation safe.
+    pub(crate) async fn passed(&self) {
+        loop {
+            let resumed = self.resumed.notified();
+            if !self.is_paused() {
+                return;
+            }
+            resumed.await;
+        }
+    }
+}
+
+impl Entry {
+    /// As it is configured now.
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database.read())
+    }
+
+    /// Takes over another configuration.
+    pub(crate) async fn reconfigure(&self, config: &Config, database: &Database) {
+        *self.database.write() = Arc::new(database.clone());
+        if let Some(house) = &self.house {
+            house.reconfigure(config, database).await;
+        }
+    }
 }
 
 /// All databases.
 #[derive(Debug)]
 pub(crate) struct Databases {
+    table: RwLock<Table>,
+    doorman: Arc<Doorman>,
+    journal: Arc<Journal>,
+    cancels: Arc<cancel::Registry>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Table {
     named: HashMap<Box<[u8]>, Arc<Entry>>,
     /// For every other name.
     any: Option<Arc<Entry>>,
+}
+
+impl Table {
+    fn insert(&mut self, entry: Arc<Entry>) {
+        match &entry.database().name {
+            Some(name) => {
+                self.named.insert(name.as_bytes().into(), entry);
+            }
+            None => self.any = Some(entry),
+        }
+    }
 }
 
 impl Databases {
@@ -35,56 +119,66 @@ impl Databases {
         journal: &Arc<Journal>,
         cancels: &Arc<cancel::Registry>,
     ) -> Self {
-        let mut databases = Self { named: HashMap::new(), any: None };
-        for database in &config.databases {
-            let house = match config.mode {
-                Mode::Observe => None,
-                Mode::Regulate => {
-                    Some(Arc::new(House::new(config, database, doorman, journal, cancels)))
-                }
-            };
-            let entry = Arc::new(Entry { database: database.clone(), house });
-            match &database.name {
-                Some(name) => {
-                    databases.named.insert(name.as_bytes().into(), entry);
-                }
-                None => databases.any = Some(entry),
-            }
-        }
+        let databases = Self {
+            table: RwLock::default(),
+            doorman: Arc::clone(doorman),
+            journal: Arc::clone(journal),
+            cancels: Arc::clone(cancels),
+        };
+        let entries = config.databases.iter().map(|database| databases.entry(config, database));
+        databases.replace(entries.collect());
         databases
     }
 
+    /// A new entry, which is not in the table yet.
+    pub(crate) fn entry(&self, config: &Config, database: &Database) -> Arc<Entry> {
+        let house = match config.mode {
+            Mode::Observe => None,
+            Mode::Regulate => {
+                let (doorman, journal) = (&self.doorman, &self.journal);
+                Some(Arc::new(House::new(config, database, doorman, journal, &self.cancels)))
+            }
+        };
+        Arc::new(Entry {
+            label: database.label().into(),
+            database: RwLock::new(Arc::new(database.clone())),
+            house,
+            door: Door::default(),
+        })
+    }
+
+    /// These are the entries from now on.
+    pub(crate) fn replace(&self, entries: Vec<Arc<Entry>>) {
+        let mut table = Table::default();
+        for entry in entries {
+            table.insert(entry);
+        }
+        *self.table.write() = table;
+    }
+
     /// The database that a client asks for by this name.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Entry>> {
-        self.named.get(name).or(self.any.as_ref())
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Arc<Entry>> {
+        let table = self.table.read();
+        table.named.get(name).or(table.any.as_ref()).cloned()
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.named.values().chain(&self.any)
+    /// All, sorted by name.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let table = self.table.read();
+        let mut entries: Vec<_> = table.named.values().chain(&table.any).cloned().collect();
+        entries.sort_by(|a, b| a.label.cmp(&b.label));
+        entries
     }
 
-    fn houses(&self) -> impl Iterator<Item = &Arc<House>> {
-        self.entries().filter_map(|entry| entry.house.as_ref())
+    fn houses(&self) -> impl Iterator<Item = Arc<House>> {
+        self.entries().into_iter().filter_map(|entry| entry.house.clone())
     }
 
     /// In `regulate` mode: each database's name and what is in front of its server connections.
-    pub(crate) fn gates(&self) -> impl Iterator<Item = (&str, &Arc<Gate>)> {
-        self.entries()
-            .filter_map(|entry| Some((entry.database.label(), &entry.house.as_ref()?.gate)))
-    }
-
-    /// Whether nobody is trusted but by a rule that says so.
-    pub(crate) fn ask_for_passwords(&self, access: &Access) -> bool {
-        let ask = |entry: &Entry| match entry.house {
-            // The server itself checks its clients, but it sees us, and may trust us.
-            None => entry.database.upstream.has_password(),
-            Some(_) => {
-                !access.rules.is_empty()
-                    || !access.users.are_of_urls()
-                    || entry.database.upstream.has_password()
-            }
-        };
-        self.entries().all(|entry| ask(entry))
+    pub(crate) fn gates(&self) -> impl Iterator<Item = (Box<str>, Arc<Gate>)> {
+        self.entries().into_iter().filter_map(|entry| {
+            Some((entry.label.clone(), Arc::clone(&entry.house.as_ref()?.gate)))
+        })
     }
 
     /// Ten times a second, in `regulate` mode: tends the pools and records them as one.

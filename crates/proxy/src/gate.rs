@@ -4,9 +4,11 @@
 //! guard: dropping a [`Waiting`] or a [`Lease`] is always safe and gives back what it stands for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
 
 use crate::admission::{Admission, Rise, Ticket, Verdict};
@@ -27,13 +29,17 @@ pub(crate) use outage::Outage;
 /// How long no further connection is tried after PostgreSQL had no room for one.
 const REFUSED_FOR: Micros = Micros::from_millis(250);
 
+mod control;
+
+pub(crate) use control::Holding;
+
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: Mutex<State>,
     journal: Arc<Journal>,
-    /// How long a request may wait.
-    pub(crate) patience: Duration,
+    /// How long a request may wait, in microseconds.
+    patience: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,10 @@ struct State {
     outage: Option<Outage>,
     /// How much of the limit is ours while another process shares it.
     budget: Budget,
+    /// Server connections with lower numbers are closed when they are given back.
+    fresh_from: u64,
+    /// Fires when, in a pause, the last server connection is closed.
+    quiet: Arc<Notify>,
 }
 
 /// One that waits.
@@ -79,6 +89,18 @@ impl State {
     fn release(&mut self, dyno: DynoId) {
         let next = self.admission.release(dyno);
         self.wake(next);
+        self.note_quiet();
+    }
+
+    fn note_quiet(&self) {
+        if self.admission.is_paused() && self.pool.open() == 0 {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// Whether a connection that is given back may serve again.
+    fn is_fresh(&self, backend: &Backend) -> bool {
+        !self.admission.is_paused() && !self.pool.is_over() && backend.number() >= self.fresh_from
     }
 }
 
@@ -100,8 +122,22 @@ impl Gate {
             refused: None,
             outage: None,
             budget: Budget::new(limit),
+            fresh_from: 0,
+            quiet: Arc::default(),
         };
-        Self { state: Mutex::new(state), journal, patience }
+        let gate = Self { state: Mutex::new(state), journal, patience: AtomicU64::new(0) };
+        gate.set_patience(patience);
+        gate
+    }
+
+    /// How long a request may wait.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed))
+    }
+
+    /// How long a request may wait from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,9 +171,8 @@ impl Gate {
         arrived: Micros,
         call: &Arc<Call>,
     ) -> Waiting {
-        let patience = u64::try_from(self.patience.as_micros()).unwrap_or(u64::MAX);
         call.begin();
-        let until = Micros(arrived.0.saturating_add(patience));
+        let until = Micros(arrived.0.saturating_add(self.patience.load(Ordering::Relaxed)));
         state.waiters.insert(ticket, Waiter { call: Arc::clone(call), until });
         Waiting { gate: Some(Arc::clone(self)), dyno, ticket, call: Arc::clone(call) }
     }
@@ -149,8 +184,11 @@ impl Gate {
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
         let granted = state.admission.tick(at);
         state.wake(granted);
-        for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
-            waiter.call.tell(Turn::Late);
+        // In a pause time does not count.
+        if !state.admission.is_paused() {
+            for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
+                waiter.call.tell(Turn::Late);
+            }
         }
         let sample = PoolSampled {
             at,
@@ -181,7 +219,7 @@ impl Gate {
         let refused = state.refused.clone().filter(|(when, ..)| *when >= since);
         drop(state);
 
-        let patience = self.patience;
+        let patience = self.patience();
         let mut message =
             format!("surgetank: no server connection became free within {patience:?}");
         if let Some((_, _, words)) = &refused {
@@ -292,12 +330,27 @@ impl Lease {
         self.claim = Claim::Nothing;
     }
 
-    /// Gives the connection to the pool and the lease to whoever is next.
-    pub(crate) fn give_back(mut self, backend: Box<Backend>) {
-        let Some(gate) = self.gate.take() else { return };
+    /// Gives the connection to the pool and the lease to whoever is next. One that must not serve
+    /// again (`PAUSE`, `RECONNECT`, a lower limit) is closed first.
+    pub(crate) async fn give_back(self, backend: Box<Backend>) {
+        if let Some(stale) = self.put(backend) {
+            let (lease, backend) = stale;
+            backend.close().await;
+            drop(lease);
+        }
+    }
+
+    fn put(mut self, backend: Box<Backend>) -> Option<(Self, Box<Backend>)> {
+        let gate = self.gate.take()?;
         let mut state = gate.lock();
-        state.pool.put(backend);
-        state.release(self.dyno);
+        if state.is_fresh(&backend) {
+            state.pool.put(backend);
+            state.release(self.dyno);
+            return None;
+        }
+        drop(state);
+        self.gate = Some(gate);
+        Some((self, backend))
     }
 
     /// The connection is open: if PostgreSQL could not be reached before, it can be now.

@@ -58,7 +58,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::Listen`] if the process has no file descriptors left.
     pub fn sockets(&self) -> Result<Vec<Handed>, Error> {
-        let bound = self.bound.lock();
+        let bound = self.shared.bound.lock();
         let handed = bound.iter().map(|(addr, bound)| {
             let copies: Result<Vec<OwnedFd>, _> =
                 bound.sockets.iter().map(|socket| socket.try_clone().map(Into::into)).collect();
@@ -74,7 +74,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::WorkerGone`].
     pub async fn stop_accepting(&self) -> Result<(), Error> {
-        let addresses: Vec<SocketAddr> = self.bound.lock().keys().copied().collect();
+        let addresses: Vec<SocketAddr> = self.shared.bound.lock().keys().copied().collect();
         for addr in addresses {
             self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))?;
         }
@@ -86,7 +86,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::Listen`], [`Error::WorkerGone`].
     pub fn accept_again(&self) -> Result<(), Error> {
-        let bound = self.bound.lock();
+        let bound = self.shared.bound.lock();
         bound.iter().try_for_each(|(addr, bound)| self.accept(*addr, bound))
     }
 
@@ -95,7 +95,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::WorkerGone`].
     pub fn unlisten_all(&self) -> Result<(), Error> {
-        let addresses: Vec<SocketAddr> = self.bound.lock().keys().copied().collect();
+        let addresses: Vec<SocketAddr> = self.shared.bound.lock().keys().copied().collect();
         addresses.into_iter().try_for_each(|addr| self.unlisten(addr))
     }
 
@@ -138,7 +138,7 @@ impl Proxy {
         let mut held = Vec::new();
         for (database, gate) in self.shared.databases.gates() {
             let connections = gate.give_way(sessions).await;
-            held.push(Held { database: database.to_owned(), connections });
+            held.push(Held { database: database.into(), connections });
         }
         held
     }
@@ -154,7 +154,7 @@ impl Proxy {
     /// is not held at all.
     pub fn held_elsewhere(&self, held: &[Held]) {
         for (database, gate) in self.shared.databases.gates() {
-            let found = held.iter().find(|held| held.database == database);
+            let found = held.iter().find(|held| *held.database == *database);
             gate.held_elsewhere(found.map_or(0, |held| held.connections));
         }
     }

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use trace::{
-    Clock, DynoId, DynoNames, Event, Fingerprint, Micros, Request, SessionId, Sink, StatementSeen,
+    BackendPid, Clock, DynoId, DynoNames, Event, Fingerprint, Micros, Request, SessionId, Sink,
+    StatementSeen,
 };
 
 use crate::numbers::NumberSet;
 use crate::readings::{Found, Readings};
+use crate::roster::{Card, Roster};
 
 /// Statements that are told with their text; further ones are recorded by fingerprint alone, so
 /// that an app that makes up statements cannot make memory grow.
@@ -30,6 +33,8 @@ pub(crate) struct Journal {
     seen: RwLock<NumberSet<u64>>,
     readings: Mutex<Readings>,
     sessions: AtomicU32,
+    /// Who is here.
+    pub(crate) roster: Arc<Roster>,
 }
 
 impl fmt::Debug for Journal {
@@ -56,6 +61,7 @@ impl Journal {
             seen: RwLock::default(),
             readings: Mutex::default(),
             sessions: AtomicU32::new(1),
+            roster: Arc::default(),
         }
     }
 
@@ -64,12 +70,16 @@ impl Journal {
     }
 
     pub(crate) fn record(&self, event: Event) {
-        // Loss is counted by the sink.
-        self.sink.record(event);
+        if let Event::SessionPinned { cause, .. } = &event {
+            self.roster.pinned(*cause);
+        }
+        self.tell_sink(event);
     }
 
-    pub(crate) fn request(&self, request: Request) {
-        self.record(Event::Request(request));
+    fn tell_sink(&self, event: Event) {
+        if !self.sink.record(event) {
+            self.roster.lost();
+        }
     }
 
     pub(crate) fn next_session(&self) -> SessionId {
@@ -130,5 +140,37 @@ impl Journal {
             fingerprint: Fingerprint(fingerprint),
             text: text.into(),
         })));
+    }
+}
+
+/// A session's hand on the journal: its requests are counted on its card, then recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Scribe {
+    journal: Arc<Journal>,
+    pub(crate) card: Arc<Card>,
+}
+
+impl Scribe {
+    pub(crate) fn new(journal: &Arc<Journal>, card: &Arc<Card>) -> Self {
+        Self { journal: Arc::clone(journal), card: Arc::clone(card) }
+    }
+
+    /// Counts and records a request that is over.
+    pub(crate) fn request(&self, request: Request) {
+        self.card.counters.count(&request);
+        if request.backend == BackendPid::NONE
+            && let Some(code) = request.outcome.sql_state()
+        {
+            self.journal.roster.refused(code);
+        }
+        self.journal.tell_sink(Event::Request(request));
+    }
+}
+
+impl Deref for Scribe {
+    type Target = Arc<Journal>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.journal
     }
 }

@@ -20,6 +20,7 @@
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
 mod access;
+mod admin;
 mod admission;
 mod answer;
 mod backend;
@@ -29,6 +30,7 @@ mod call;
 mod cancel;
 mod client;
 mod config;
+mod control;
 mod conversation;
 mod databases;
 mod error;
@@ -45,6 +47,7 @@ mod proxy;
 mod pump;
 mod readings;
 mod regulate;
+mod roster;
 mod settings;
 mod statements;
 mod stream;
@@ -54,9 +57,11 @@ mod worker;
 
 pub use access::{Access, AuthQuery, ClientSsl, Method, Rules, Users};
 pub use cancel::Stray;
-pub use config::{Config, Database, Mode};
+pub use config::{Config, Database, Mode, Setting};
+pub use control::{Control, DatabaseState, Ending, Order, Refused, Snapshot};
 pub use error::Error;
 pub use handover::{Canceller, Handed, Held};
 pub use proxy::Proxy;
+pub use roster::{BOUNDS, Client, Doing, Histogram, Server, Totals};
 pub use tls::ClientTls;
 pub use upstream::{Endpoint, Upstream};

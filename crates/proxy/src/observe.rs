@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use trace::{BackendPid, Fingerprint, Micros, Outcome, SqlState};
 use wire::backend::{self, BackendKey};
 use wire::frame::{HEADER, body};
@@ -23,9 +22,10 @@ use crate::buffer::{BUFFER, Inbox, Outbox};
 use crate::cancel::{self, PassedOn};
 use crate::client::Client;
 use crate::conversation::{Conversation, Expect, Shown, Times};
-use crate::journal::Journal;
+use crate::journal::Scribe;
 use crate::login;
 use crate::pump::{End, Judge, Lanes, pump};
+use crate::roster::Card;
 use crate::stream::Stream;
 use crate::tls;
 use crate::worker::Shared;
@@ -47,10 +47,11 @@ pub(crate) async fn serve(
     conversation: Conversation,
     arrived: Micros,
     (shared, database): (&Shared, &Database),
-    kill: &CancellationToken,
+    card: &Arc<Card>,
 ) {
     let journal = &shared.journal;
-    let mut watch = Watch::new(conversation, shared, database);
+    let kill = &card.end;
+    let mut watch = Watch::new(conversation, shared, database, card);
     let mut server = match connect(shared, database).await {
         Ok(server) => server,
         Err(answer) => {
@@ -80,7 +81,7 @@ pub(crate) async fn serve(
     let end = tokio::select! {
         biased;
         end = pump(lanes, &mut watch, journal, None) => end,
-        () = kill.cancelled() => End::Dismissed(Answer::shutting_down()),
+        () = kill.cancelled() => End::Dismissed(card.farewell()),
     };
     watch.give_up(match &end {
         End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
@@ -129,7 +130,7 @@ fn unbindable(shared: &Shared, client: &Client, server: &Stream) -> Option<Answe
 
 async fn connect(shared: &Shared, database: &Database) -> Result<Stream, Answer> {
     let endpoint = database.upstream.endpoint();
-    let limit = shared.config.connect_timeout;
+    let limit = shared.config.read().connect_timeout;
     let why = match timeout(limit, database.upstream.connect()).await {
         Ok(Ok(server)) => return Ok(server),
         Ok(Err(error)) => error.to_string(),
@@ -197,7 +198,7 @@ struct Watch<'a> {
     conversation: Conversation,
     statements: Names,
     portals: Names,
-    journal: &'a Arc<Journal>,
+    journal: Scribe,
     cancels: &'a Arc<cancel::Registry>,
     database: &'a Database,
     slot: Option<Slot>,
@@ -208,12 +209,17 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(conversation: Conversation, shared: &'a Shared, database: &'a Database) -> Self {
+    fn new(
+        conversation: Conversation,
+        shared: &'a Shared,
+        database: &'a Database,
+        card: &Arc<Card>,
+    ) -> Self {
         Self {
             conversation,
             statements: Names::default(),
             portals: Names::default(),
-            journal: &shared.journal,
+            journal: Scribe::new(&shared.journal, card),
             cancels: &shared.cancels,
             database,
             slot: None,
@@ -293,8 +299,9 @@ impl<'a> Watch<'a> {
         {
             let pid = BackendPid(key.pid);
             self.conversation.set_backend(pid);
+            self.journal.card.holds(pid, now);
             self.key = Some(self.cancels.pass(&key, &self.database.upstream));
-            self.slot = Some(Slot::open(self.journal, pid, self.conversation.session()));
+            self.slot = Some(Slot::open(&self.journal, pid, self.conversation.session()));
         }
         // What was not expected passes all the same; only its record may be amiss.
         if let Ok(heard) = self.conversation.answered(tag, content, message.len(), now)

@@ -104,6 +104,22 @@ impl<C: Kinds> Pool<C> {
         self.idle.drain(..surplus.min(self.idle.len())).collect()
     }
 
+    /// Takes out idle connections to be closed. They count as open until [`Self::closed`] is told
+    /// of each.
+    pub(crate) fn withdraw(&mut self, which: impl FnMut(&mut C) -> bool) -> Vec<C> {
+        self.idle.extract_if(.., which).collect()
+    }
+
+    /// How many are idle.
+    pub(crate) fn idle(&self) -> u32 {
+        u32::try_from(self.idle.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether more are open than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open > self.limit
+    }
+
     /// How many are open, idle or not, or being opened.
     pub(crate) fn open(&self) -> u32 {
         self.open

@@ -1,6 +1,5 @@
 //! The proxy as a whole: starts the workers, tells them where to listen, ends them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -8,13 +7,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trace::{Clock, DynoNames, Sink};
 
 use crate::access::Doorman;
+use crate::control::{Control, ORDERS_MAX, Order};
 use crate::databases::Databases;
 use crate::journal::Journal;
 use crate::worker::{Command, Shared, Worker};
@@ -31,7 +31,6 @@ pub struct Proxy {
     pub(crate) shared: Arc<Shared>,
     pub(crate) workers: Vec<Running>,
     kill: CancellationToken,
-    pub(crate) bound: Mutex<HashMap<SocketAddr, Bound>>,
 }
 
 /// What stands behind an address that is listened on.
@@ -45,9 +44,9 @@ pub(crate) struct Bound {
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("mode", &self.shared.config.mode)
+            .field("mode", &self.shared.mode)
             .field("workers", &self.workers.len())
-            .field("bound", &self.bound)
+            .field("bound", &self.shared.bound)
             .finish_non_exhaustive()
     }
 }
@@ -77,7 +76,17 @@ impl Proxy {
         let doorman = Arc::new(Doorman::new(config.access.clone()));
         let databases = Databases::new(&config, &doorman, &journal, &cancels);
         let count = config.workers.get();
-        let shared = Arc::new(Shared { doorman, config, journal, databases, cancels });
+        let mode = config.mode;
+        let shared = Arc::new(Shared {
+            config: RwLock::new(config),
+            mode,
+            doorman,
+            journal,
+            databases,
+            cancels,
+            bound: Mutex::default(),
+            orders: Mutex::default(),
+        });
         let kill = CancellationToken::new();
         let workers = (0..count)
             .map(|number| {
@@ -85,7 +94,22 @@ impl Proxy {
                 start(Worker { number, shared, sessions: TaskTracker::new(), kill })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { shared, workers, kill, bound: Mutex::default() })
+        Ok(Self { shared, workers, kill })
+    }
+
+    /// The operator's hand on it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(&self.shared)
+    }
+
+    /// What admins want that only the proxy's owner can do. Until somebody has asked for it, and
+    /// once it is dropped, admins are told that nobody listens.
+    #[must_use]
+    pub fn orders(&self) -> mpsc::Receiver<Order> {
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
+        *self.shared.orders.lock() = Some(orders);
+        taken
     }
 
     /// Listens on an address, in all workers. Port 0 is any free one; the address that was bound is
@@ -95,7 +119,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn listen(&self, addr: SocketAddr, dyno: Option<&str>) -> Result<SocketAddr, Error> {
-        self.check_address(addr, &self.shared.doorman.access())?;
+        self.shared.check_address(addr)?;
         let (addr, sockets) = listen::bind(addr, self.workers.len())
             .map_err(|source| Error::Listen { addr, source })?;
         self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
@@ -109,22 +133,14 @@ impl Proxy {
     /// [`Error::Adopt`], [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn adopt(&self, sockets: Vec<OwnedFd>, dyno: Option<&str>) -> Result<SocketAddr, Error> {
         let (addr, sockets) = listen::adopt(sockets).map_err(Error::Adopt)?;
-        self.check_address(addr, &self.shared.doorman.access())?;
+        self.shared.check_address(addr)?;
         self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
         Ok(addr)
     }
 
-    /// What others can reach must ask them for something.
-    fn check_address(&self, addr: SocketAddr, access: &Access) -> Result<(), Error> {
-        if addr.ip().is_loopback() || self.shared.databases.ask_for_passwords(access) {
-            return Ok(());
-        }
-        Err(Error::NotLoopback(addr))
-    }
-
     fn accept_from(&self, addr: SocketAddr, bound: Bound) -> Result<(), Error> {
         self.accept(addr, &bound)?;
-        self.bound.lock().insert(addr, bound);
+        self.shared.bound.lock().insert(addr, bound);
         Ok(())
     }
 
@@ -145,7 +161,7 @@ impl Proxy {
     /// # Errors
     /// [`Error::NotListening`], [`Error::WorkerGone`].
     pub fn unlisten(&self, addr: SocketAddr) -> Result<(), Error> {
-        if self.bound.lock().remove(&addr).is_none() {
+        if self.shared.bound.lock().remove(&addr).is_none() {
             return Err(Error::NotListening(addr));
         }
         self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))
@@ -157,8 +173,10 @@ impl Proxy {
     /// # Errors
     /// [`Error::Access`], [`Error::NotLoopback`]; then nothing has changed.
     pub fn set_access(&self, access: Access) -> Result<(), Error> {
-        self.shared.config.check_access(&access)?;
-        self.bound.lock().keys().try_for_each(|addr| self.check_address(*addr, &access))?;
+        let mut config = self.shared.config.write();
+        let next = Config { access: access.clone(), ..config.clone() };
+        self.shared.check_config(&next)?;
+        *config = next;
         self.shared.doorman.set_access(access);
         Ok(())
     }
@@ -166,7 +184,7 @@ impl Proxy {
     /// Accepts nothing more, gives the sessions `grace` to end by themselves, then ends them with a
     /// FATAL 57P01, closes all server connections and returns when all threads have ended.
     pub async fn shutdown(mut self, grace: Duration) {
-        self.bound.lock().clear();
+        self.shared.bound.lock().clear();
         let workers = std::mem::take(&mut self.workers);
         for worker in &workers {
             // A worker that takes no commands has ended, or will when its sender is dropped.
@@ -185,6 +203,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        self.shared.bound.lock().clear();
         self.kill.cancel();
     }
 }

@@ -10,15 +10,11 @@
 //!            └─ hold: pump + `Leased`, until the transaction is over ────────┘
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 use trace::{Micros, Outcome};
 
-use crate::access::{Credential, Doorman, Secret};
+use crate::access::Credential;
 use crate::answer::Answer;
 use crate::backend::{self, Backend, Opening};
 use crate::buffer::Outbox;
@@ -26,19 +22,18 @@ use crate::call::Turn;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
-use crate::gate::{Asked, Gate, Lease, Waiting};
-use crate::journal::Journal;
+use crate::gate::{Asked, Lease, Waiting};
+use crate::journal::Scribe;
 use crate::kill::Kill;
 use crate::pool::{Key, Take};
 use crate::pump::{End, Judge, Lanes, pump};
-use crate::settings::{self, Reported};
-use crate::statements;
-use crate::{Config, Database, Upstream};
+use crate::roster::Card;
 
 mod authenticate;
 mod block;
 mod enter;
 mod failure;
+mod house;
 mod leased;
 mod local;
 mod lookup;
@@ -51,63 +46,13 @@ mod talk;
 mod tidying;
 
 use failure::Failure;
+pub(crate) use house::House;
 use leased::Leased;
 use local::Local;
-use notify::Exchange;
 use talk::Talk;
 
 /// Server connections that may turn out to be dead, one after the other, for one request.
 const REPEATS_MAX: u32 = 3;
-
-/// What all sessions of one database share in `regulate` mode.
-#[derive(Debug)]
-pub(crate) struct House {
-    pub(crate) gate: Arc<Gate>,
-    cancels: Arc<cancel::Registry>,
-    statements: statements::Registry,
-    settings: settings::Registry,
-    /// What the server says of its settings, by kind of connection.
-    greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
-    pub(crate) exchange: Exchange,
-    /// The URL's own password, which then logs in to the server whoever the client is.
-    own: Option<Arc<Secret>>,
-    doorman: Arc<Doorman>,
-    database: Database,
-    connect_timeout: Duration,
-    journal: Arc<Journal>,
-}
-
-impl House {
-    pub(crate) fn new(
-        config: &Config,
-        database: &Database,
-        doorman: &Arc<Doorman>,
-        journal: &Arc<Journal>,
-        cancels: &Arc<cancel::Registry>,
-    ) -> Self {
-        let limit = database.limit.unwrap_or(config.limit);
-        let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
-        let own =
-            database.upstream.password().map(|secret| Arc::new(Secret::plain(secret.clone())));
-        Self {
-            gate: Arc::new(gate),
-            cancels: Arc::clone(cancels),
-            statements: statements::Registry::default(),
-            settings: settings::Registry::default(),
-            greetings: Mutex::default(),
-            exchange: Exchange::default(),
-            own,
-            doorman: Arc::clone(doorman),
-            database: database.clone(),
-            connect_timeout: config.connect_timeout,
-            journal: Arc::clone(journal),
-        }
-    }
-
-    fn upstream(&self) -> &Upstream {
-        &self.database.upstream
-    }
-}
 
 /// One client's session.
 struct Session {
@@ -120,8 +65,12 @@ struct Session {
     may_speak: bool,
     talk: Talk,
     key: Arc<Key>,
+    /// What the client's own login is worth towards the server.
+    own: Arc<Credential>,
     /// What logs in to the server as `key.user`.
     credential: Arc<Credential>,
+    /// The generation of the house that the key and the credential are of.
+    generation: u64,
     entry: cancel::Entry,
     kill: Kill,
 }
@@ -133,9 +82,10 @@ pub(crate) async fn serve(
     conversation: Conversation,
     arrived: Micros,
     (house, worker): (&Arc<House>, usize),
-    kill: &CancellationToken,
+    card: &Arc<Card>,
 ) {
-    let talk = Talk::new(conversation, Arc::clone(&house.journal), &house.settings);
+    let scribe = Scribe::new(&house.journal, card);
+    let talk = Talk::new(conversation, scribe, &house.settings);
     let session = Session {
         house: Arc::clone(house),
         worker,
@@ -144,9 +94,11 @@ pub(crate) async fn serve(
         may_speak: true,
         talk,
         key: Arc::default(),
+        own: Arc::new(Credential::None),
         credential: Arc::new(Credential::None),
-        entry: house.cancels.enter(house.upstream()),
-        kill: Kill::new(kill),
+        generation: house.generation(),
+        entry: house.cancels.enter(&house.database().upstream),
+        kill: Kill::new(&card.end),
     };
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
@@ -208,6 +160,12 @@ impl Session {
 
     async fn try_request(&mut self, arrived: Micros) -> Result<(), End> {
         self.talk.arrives(arrived);
+        let served = self.try_serve(arrived).await;
+        self.talk.journal.card.rests();
+        served
+    }
+
+    async fn try_serve(&mut self, arrived: Micros) -> Result<(), End> {
         match self.obtain(arrived).await {
             Ok((lease, backend)) => self.hold(lease, backend).await,
             Err(Failure::Over(end)) => {
@@ -241,6 +199,7 @@ impl Session {
                     self.wait(waiting).await?
                 }
             };
+            self.follow();
             match self.connect(lease, arrived).await? {
                 Connected::Yes(lease, backend, opened) => {
                     let at = if waited || opened { self.house.journal.now() } else { arrived };
@@ -252,9 +211,26 @@ impl Session {
         }
     }
 
+    /// After a change of the configuration the session needs another kind of server connection.
+    fn follow(&mut self) {
+        let generation = self.house.generation();
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        let database = self.house.database();
+        let badge = &self.talk.journal.card.badge;
+        let mut key = database.key(badge.database.as_bytes(), badge.user.as_bytes());
+        key.parameters.clone_from(&self.key.parameters);
+        self.key = Arc::new(key);
+        self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
+        self.entry.target.aim(&database.upstream);
+    }
+
     async fn wait(&mut self, waiting: Waiting) -> Result<Lease, Failure> {
-        let Self { client, entry, kill, .. } = self;
+        let Self { client, entry, kill, talk, .. } = self;
         entry.target.wait();
+        talk.journal.card.waits(talk.waits_since());
         loop {
             tokio::select! {
                 biased;
@@ -264,7 +240,7 @@ impl Session {
                     Turn::CalledOff => return Err(Failure::CalledOff),
                 },
                 () = &mut *kill => {
-                    return Err(Failure::Over(End::Dismissed(Answer::shutting_down())));
+                    return Err(Failure::Over(End::Dismissed(talk.journal.card.farewell())));
                 }
                 alive = client.listen() => if !alive {
                     return Err(Failure::Over(End::ClientGone));
@@ -293,10 +269,11 @@ impl Session {
     async fn open(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
+        let database = house.database();
         let opening = Opening {
-            upstream: house.upstream(),
+            upstream: &database.upstream,
             credential: &self.credential,
-            limit: house.connect_timeout,
+            limit: house.connect_timeout(),
             key: &self.key,
             worker: self.worker,
             session,
@@ -304,6 +281,13 @@ impl Session {
             settings: &house.settings,
         };
         match Box::pin(Backend::open(opening)).await {
+            Ok(backend) if house.generation() != self.generation => {
+                // It leads where the configuration no longer does.
+                backend.close().await;
+                lease.lost();
+                self.follow();
+                Box::pin(self.connect(lease, arrived)).await
+            }
             Ok(backend) => {
                 house.keep_greeting(&self.key, &backend.state.reported);
                 lease.opened();
@@ -324,6 +308,7 @@ impl Session {
     async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
         self.moves_in(backend.cancel_key.pid).await;
         let Self { client, talk, entry, kill, house, to_server, .. } = self;
+        let card = Arc::clone(&talk.journal.card);
         let mark = (client.inbox.mark(), client.outbox.len());
         let assigned = talk.assigned_at();
         let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
@@ -341,7 +326,7 @@ impl Session {
             biased;
             end = pump(lanes, &mut judge, &house.journal, begun) => end,
             answer = notify::doomed(mailbox.as_deref()) => End::Dismissed(answer),
-            () = kill => End::Dismissed(Answer::shutting_down()),
+            () = kill => End::Dismissed(card.farewell()),
         };
         let unfit = judge.unfit.take();
         if end == End::Unsent {
@@ -359,7 +344,7 @@ impl Session {
             self.moves_out().await;
             self.entry.target.detach().await;
             if backend.state.settings.is_some() {
-                lease.give_back(backend);
+                lease.give_back(backend).await;
             } else {
                 backend.close().await;
                 drop(lease);
@@ -386,7 +371,8 @@ impl Session {
         self.entry.target.detach().await;
         if *end != End::ServerGone {
             if may_cancel {
-                backend::cancel(self.house.upstream(), &backend.cancel_key).await;
+                let database = self.house.database();
+                backend::cancel(&database.upstream, &backend.cancel_key).await;
             }
             backend.close().await;
         }

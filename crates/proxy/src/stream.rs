@@ -2,6 +2,7 @@
 //! nowhere else.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -58,6 +59,13 @@ impl Socket {
         }
     }
 
+    fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     fn seems_readable(&self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         match self {
@@ -99,6 +107,14 @@ impl Stream {
                 // It does not want to read while it holds what was read and not taken.
                 !state.wants_read() || socket.seems_readable()
             }
+        }
+    }
+
+    /// Where it came in.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(socket) => socket.local_addr(),
+            Self::Tls(tls) => tls.get_ref().0.local_addr(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::stream::Stream;
 use crate::tls::{Given, ServerTls};
 
 /// A password, which is never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(Zeroizing<Box<str>>);
 
 impl Password {
@@ -59,7 +59,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// The server that the proxy stands in front of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     endpoint: Endpoint,
     user: Option<String>,

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -12,23 +13,30 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use trace::{DynoId, Event, SessionId};
+use trace::{Event, SessionId};
 use wire::startup::{self, Startup};
 
 use crate::access::Doorman;
 use crate::answer::Answer;
 use crate::cancel;
 use crate::client::Client;
+use crate::control::{Control, Orders};
 use crate::conversation::Conversation;
 use crate::databases::Databases;
+use crate::databases::Entry;
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
+use crate::proxy::Bound;
+use crate::roster::{Badge, Card};
 use crate::stream::{Socket, Stream};
-use crate::{Config, Mode};
-use crate::{observe, regulate};
+use crate::{Config, Error, Mode};
+use crate::{admin, observe, regulate};
 
 /// How often the pool is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// Samples in a period of averages: a minute (`PgBouncer`'s `stats_period`).
+const TICKS_OF_A_PERIOD: u64 = 600;
 
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,11 +47,38 @@ const ENDING: Duration = Duration::from_secs(10);
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    pub(crate) config: RwLock<Config>,
+    pub(crate) mode: Mode,
+    /// Who may come in, for clients that come from now on.
     pub(crate) doorman: Arc<Doorman>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) databases: Databases,
     pub(crate) cancels: Arc<cancel::Registry>,
+    /// Where it listens.
+    pub(crate) bound: Mutex<HashMap<SocketAddr, Bound>>,
+    /// What admins want of the proxy's owner.
+    pub(crate) orders: Mutex<Option<Orders>>,
+}
+
+impl Shared {
+    /// Whether clients may be let in at this address: what others can reach must ask them for
+    /// something.
+    pub(crate) fn check_address(&self, addr: SocketAddr) -> Result<(), Error> {
+        check_address(addr, &self.config.read())
+    }
+
+    /// Whether this may be the configuration from now on.
+    pub(crate) fn check_config(&self, config: &Config) -> Result<(), Error> {
+        config.check()?;
+        self.bound.lock().keys().try_for_each(|addr| check_address(*addr, config))
+    }
+}
+
+fn check_address(addr: SocketAddr, config: &Config) -> Result<(), Error> {
+    if addr.ip().is_loopback() || config.asks_for_passwords() {
+        return Ok(());
+    }
+    Err(Error::NotLoopback(addr))
 }
 
 /// What a worker is told.
@@ -77,7 +112,7 @@ impl Worker {
         let mut accepting = JoinSet::new();
         let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
-        if worker.number == 0 && worker.shared.config.mode == Mode::Regulate {
+        if worker.number == 0 {
             accepting.spawn(sample(Arc::clone(&worker.shared)));
         }
         let mut grace = Duration::ZERO;
@@ -130,13 +165,18 @@ impl Worker {
     }
 }
 
-/// Ten times a second, in `regulate` mode.
+/// Ten times a second.
 async fn sample(shared: Arc<Shared>) {
     let mut ticks = interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
+    for number in 0_u64.. {
         ticks.tick().await;
-        shared.databases.tick(&shared.journal);
+        if shared.mode == Mode::Regulate {
+            shared.databases.tick(&shared.journal);
+        }
+        if number % TICKS_OF_A_PERIOD == 0 {
+            shared.journal.roster.end_period(shared.journal.now());
+        }
     }
 }
 
@@ -177,8 +217,8 @@ struct Open {
 }
 
 impl Open {
-    fn new(journal: &Arc<Journal>, dyno: DynoId) -> Self {
-        let session = journal.next_session();
+    fn new(journal: &Arc<Journal>, badge: &Badge) -> Self {
+        let (session, dyno) = (badge.session, badge.dyno);
         journal.record(Event::SessionOpened { at: journal.now(), session, dyno });
         Self { journal: Arc::clone(journal), session }
     }
@@ -211,11 +251,13 @@ impl Worker {
         match wish {
             Ok(Ok((client, Wish::Session(packet)))) => {
                 let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
-                let name = login::dyno(dyno.as_deref(), &session, peer);
-                let dyno = self.shared.journal.dyno(&name);
-                let open = Open::new(&self.shared.journal, dyno);
-                let conversation = Conversation::new(open.session, dyno);
-                self.carry(client, packet, conversation, arrived).await;
+                let badge = self.badge(
+                    &session,
+                    dyno.as_deref(),
+                    (peer, client.stream.local_addr()),
+                    arrived,
+                );
+                self.let_in(client, packet, badge).await;
             }
             Ok(Ok((client, Wish::Cancel(packet)))) => {
                 self.kill.run_until_cancelled(self.cancel(&packet)).await;
@@ -227,30 +269,71 @@ impl Worker {
         }
     }
 
-    async fn carry(
+    /// What is known of a client from its first packet.
+    fn badge(
         &self,
-        client: Client,
-        packet: Vec<u8>,
-        conversation: Conversation,
-        arrived: trace::Micros,
-    ) {
-        let name = match startup::read(&packet) {
-            Ok(Startup::Session(session)) => session.database().to_vec(),
-            _ => Vec::new(),
+        session: &startup::Session<'_>,
+        dyno: Option<&str>,
+        (peer, local): (SocketAddr, Option<SocketAddr>),
+        connected: trace::Micros,
+    ) -> Badge {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
+        let dyno_name = login::dyno(dyno, session, peer);
+        let journal = &self.shared.journal;
+        Badge {
+            session: journal.next_session(),
+            dyno: journal.dyno(&dyno_name),
+            dyno_name: dyno_name.into(),
+            entry: Box::default(),
+            database: text(session.database()),
+            user: text(session.user()),
+            application: text(session.parameter(b"application_name").unwrap_or_default()),
+            peer: Some(peer),
+            local,
+            connected,
+        }
+    }
+
+    /// Shows a client its way: to the admin database, or to the one it asked for.
+    async fn let_in(&self, client: Client, packet: Vec<u8>, mut badge: Badge) {
+        if admin::is_asked_for(&badge.database, &self.shared.config.read()) {
+            let control = Control::new(&self.shared);
+            return Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
+        }
+        let Some(entry) = self.shared.databases.find(badge.database.as_bytes()) else {
+            return client.dismiss(&Answer::no_database(badge.database.as_bytes())).await;
         };
-        let Some(entry) = self.shared.databases.find(&name) else {
-            return client.dismiss(&Answer::no_database(&name)).await;
-        };
+        if entry.door.is_disabled() {
+            return client.dismiss(&Answer::disabled(&badge.database)).await;
+        }
+        let roster = &self.shared.journal.roster;
+        let most = self.shared.config.read().max_client_conn;
+        if most.is_some_and(|most| roster.len() >= most.get() as usize) {
+            return client.dismiss(&Answer::too_many_clients()).await;
+        }
+        badge.entry = entry.label.clone();
+        let open = Open::new(&self.shared.journal, &badge);
+        let seat = roster.enter(badge, self.kill.child_token());
+        self.carry(client, packet, &seat.card, &entry).await;
+        drop(seat);
+        drop(open);
+    }
+
+    async fn carry(&self, client: Client, packet: Vec<u8>, card: &Arc<Card>, entry: &Entry) {
+        let badge = &card.badge;
+        let conversation = Conversation::new(badge.session, badge.dyno);
+        let arrived = badge.connected;
         match &entry.house {
             Some(house) => {
                 let place = (house, self.number);
-                regulate::serve(client, packet, conversation, arrived, place, &self.kill).await;
+                regulate::serve(client, packet, conversation, arrived, place, card).await;
             }
             None => {
-                let place = (&*self.shared, &entry.database);
-                let kill = &self.kill;
+                let Some(client) = wait_at_door(client, entry, card).await else { return };
+                let database = entry.database();
+                let place = (&*self.shared, &*database);
                 // In a box: it is larger than what `regulate` mode needs here.
-                Box::pin(observe::serve(client, packet, conversation, arrived, place, kill)).await;
+                Box::pin(observe::serve(client, packet, conversation, arrived, place, card)).await;
             }
         }
     }
@@ -258,6 +341,23 @@ impl Worker {
     async fn cancel(&self, packet: &[u8]) {
         if let Ok(Startup::Cancel { pid, key }) = startup::read(packet) {
             self.shared.cancels.cancel(pid, key).await;
+        }
+    }
+}
+
+/// Holds a new session back while its database is paused; nothing if it does not come to be.
+async fn wait_at_door(mut client: Client, entry: &Entry, card: &Card) -> Option<Client> {
+    loop {
+        tokio::select! {
+            biased;
+            () = card.end.cancelled() => {
+                client.dismiss(&card.farewell()).await;
+                return None;
+            }
+            () = entry.door.passed() => return Some(client),
+            alive = client.listen() => if !alive {
+                return None;
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! One definition feeds the parser, `--help`, completions and the man page. Heroku's verbs where
 //! Heroku has them: both `ps:scale` and `ps scale`. Data goes to stdout, talk to stderr.
 
+mod check_config;
 mod demo;
 mod diagnose;
 mod http_status;
@@ -47,6 +48,8 @@ enum Command {
     Up(up::Args),
     /// Run only the proxy, in front of an existing PostgreSQL
     Proxy(proxy::Args),
+    /// Check a configuration file of the proxy, ours or PgBouncer's
+    CheckConfig(check_config::Args),
     /// List the dynos of the app that `surgetank up` runs here
     Ps(ps::Args),
     /// Change how many dynos of a type run: `ps:scale web=3 worker+1`
@@ -108,6 +111,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(args),
         Command::Up(args) => up::run(args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
         Command::Ps(args) => ps::list(&args),
         Command::PsScale(args) => ps::scale(&args),
         Command::PsRestart(args) => ps::restart(&args),

@@ -9,6 +9,7 @@
 //! Logic worth testing on its own lives in the rooms below, not here.
 
 mod cli;
+mod config;
 mod demo;
 mod exit;
 mod log;

@@ -4,7 +4,7 @@
 //!   open ─▶ listen ─┬─ sockets of a service manager   activation
 //!                   ├─ sockets of a predecessor       predecessor ◀─ link ─▶ successor
 //!                   └─ sockets of our own             proxy
-//!   run: signals · watchdog · predecessor's news · successors, until the last session has ended
+//!   run: signals · orders · watchdog · predecessor's news · successors, until the last session has ended
 //! ```
 //! A restart refuses nobody: the sockets, and with them the connections that wait in the kernel, go
 //! from process to process. The old one serves its sessions to their end. A process ends after its
@@ -14,6 +14,7 @@ mod activation;
 mod control;
 mod link;
 mod notify;
+mod orders;
 mod predecessor;
 mod successor;
 
@@ -120,7 +121,7 @@ impl Service {
     pub(crate) async fn listen(
         &mut self,
         proxy: &Proxy,
-        wanted: SocketAddr,
+        wanted: &[SocketAddr],
         dyno: Option<&str>,
     ) -> anyhow::Result<String> {
         let signals = Signals::new()?;
@@ -142,10 +143,15 @@ impl Service {
         let by_manager = passed.iter().any(|(place, _)| place.asked.is_none());
         passed.retain(|(place, _)| match place.asked {
             None => true,
-            Some(asked) => !by_manager && (asked == wanted || place.bound == wanted),
+            Some(asked) => {
+                !by_manager && (wanted.contains(&asked) || wanted.contains(&place.bound))
+            }
         });
-        if passed.is_empty() {
-            self.asked.insert(proxy.listen(wanted, dyno)?, Some(wanted));
+        let has = |addr: &SocketAddr| {
+            passed.iter().any(|(place, _)| place.asked == Some(*addr) || place.bound == *addr)
+        };
+        for addr in wanted.iter().filter(|addr| !by_manager && !has(addr)) {
+            self.asked.insert(proxy.listen(*addr, dyno)?, Some(*addr));
         }
         let predecessor = match predecessor {
             Some(predecessor) => predecessor.replace(proxy).await?,
@@ -173,13 +179,23 @@ impl Service {
     }
 
     /// Serves until all sessions have ended after a signal or a successor came, or had their time.
-    pub(crate) async fn run(mut self, proxy: &Proxy) -> anyhow::Result<Finished> {
+    /// `reload` reads the configuration again.
+    pub(crate) async fn run(
+        mut self,
+        proxy: &Proxy,
+        reload: impl AsyncFn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Finished> {
         let listening = self.listening.take().context("it does not listen")?;
-        self.serve(listening, proxy).await?;
+        self.serve(listening, proxy, reload).await?;
         Ok(Finished { _successor: self.successor.take() })
     }
 
-    async fn serve(&self, listening: Listening, proxy: &Proxy) -> anyhow::Result<()> {
+    async fn serve(
+        &self,
+        listening: Listening,
+        proxy: &Proxy,
+        reload: impl AsyncFn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let Listening { mut signals, predecessor, control } = listening;
         let (alone, mut is_alone) = watch::channel(predecessor.is_none());
         let follow = async {
@@ -194,10 +210,11 @@ impl Service {
             let _ = is_alone.wait_for(|alone| *alone).await;
             proxy.sessions_ended().await;
         };
-        let Signals { end, succeed } = &mut signals;
+        let Signals { end, again, succeed } = &mut signals;
         tokio::select! {
             () = self.over(ended) => Ok(()),
             never = self.obey(end, proxy) => never,
+            never = self.take_orders(again, proxy, reload) => never,
             never = self.keep_alive(proxy) => never,
             never = self.give_way(control, succeed, proxy) => never,
             never = follow => never,
@@ -241,12 +258,18 @@ impl Service {
                 Asked::Orderly => self.grace,
             };
             asked_before = true;
-            if !self.is_succeeded() {
-                self.notifier.stopping("waiting for sessions to end");
-            }
-            proxy.unlisten_all()?;
-            self.end_in(time);
+            self.end(time, proxy)?;
         }
+    }
+
+    /// Lets nobody in any more, and ends in so much time.
+    fn end(&self, time: Duration, proxy: &Proxy) -> anyhow::Result<()> {
+        if !self.is_succeeded() {
+            self.notifier.stopping("waiting for sessions to end");
+        }
+        proxy.unlisten_all()?;
+        self.end_in(time);
+        Ok(())
     }
 
     /// Tells the service manager that the workers are alive, twice as often as it wants to know.
@@ -271,6 +294,8 @@ impl Service {
 #[derive(Debug)]
 struct Signals {
     end: End,
+    /// SIGHUP: read the configuration again.
+    again: Signal,
     /// SIGUSR2: start a successor.
     succeed: Signal,
 }
@@ -279,7 +304,6 @@ struct Signals {
 #[derive(Debug)]
 struct End {
     interrupt: Signal,
-    hangup: Signal,
     terminate: Signal,
 }
 
@@ -293,10 +317,13 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         let end = End {
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
         };
-        Ok(Self { end, succeed: signal(SignalKind::user_defined2())? })
+        Ok(Self {
+            end,
+            again: signal(SignalKind::hangup())?,
+            succeed: signal(SignalKind::user_defined2())?,
+        })
     }
 }
 
@@ -304,7 +331,6 @@ impl End {
     async fn recv(&mut self) -> Asked {
         tokio::select! {
             _ = self.interrupt.recv() => Asked::Soon,
-            _ = self.hangup.recv() => Asked::Soon,
             _ = self.terminate.recv() => Asked::Orderly,
         }
     }

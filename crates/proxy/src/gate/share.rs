@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use super::{Gate, State};
-use crate::backend::Backend;
 
 impl State {
     /// Holds on to what the budget allows.
-    fn keep_to_budget(&mut self) {
+    pub(super) fn keep_to_budget(&mut self) {
         let limit = self.budget.own();
         self.pool.set_limit(limit);
         for ticket in self.admission.set_limit(limit) {
@@ -30,18 +29,13 @@ impl Gate {
     /// call as sessions end. Says how many connections are held here and elsewhere: at most so
     /// many from now on. Cancellation safe.
     pub(crate) async fn give_way(self: &Arc<Self>, sessions: usize) -> u32 {
-        let surplus: Vec<Surplus> = {
+        let surplus = {
             let mut state = self.lock();
             state.budget.give_way(u32::try_from(sessions).unwrap_or(u32::MAX));
             state.keep_to_budget();
-            let surplus = state.pool.surplus().into_iter();
-            surplus
-                .map(|backend| Surplus { gate: Arc::clone(self), backend: Some(backend) })
-                .collect()
+            state.pool.surplus()
         };
-        for one in surplus {
-            one.close().await;
-        }
+        self.close(surplus).await;
         let mut state = self.lock();
         let open = state.pool.open();
         state.budget.report(open)
@@ -52,26 +46,5 @@ impl Gate {
         let mut state = self.lock();
         state.budget.stay();
         state.keep_to_budget();
-    }
-}
-
-/// An idle connection above the limit: counted until the server knows that it is closed.
-struct Surplus {
-    gate: Arc<Gate>,
-    backend: Option<Box<Backend>>,
-}
-
-impl Surplus {
-    async fn close(mut self) {
-        if let Some(backend) = self.backend.take() {
-            backend.close().await;
-        }
-    }
-}
-
-impl Drop for Surplus {
-    fn drop(&mut self) {
-        drop(self.backend.take());
-        self.gate.lock().pool.closed();
     }
 }

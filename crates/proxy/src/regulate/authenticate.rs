@@ -32,12 +32,12 @@ enum Test {
 }
 
 impl Session {
-    /// Puts the client to the test; gives what logs in to the server for it.
+    /// Puts the client to the test; gives what its own login is worth towards the server.
     pub(super) async fn authenticate(
         &mut self,
         user: &[u8],
         database: &[u8],
-    ) -> Result<Arc<Credential>, Stopped> {
+    ) -> Result<Credential, Stopped> {
         let house = Arc::clone(&self.house);
         let access = house.doorman.access();
         let word = self.secret(&access, user, database).await?;
@@ -49,25 +49,17 @@ impl Session {
         };
         // A login that nothing proves is for users that there are.
         match test {
-            Test::Passed(own) if word.is_some() => {
-                Ok(self.forced(&access).unwrap_or_else(|| Arc::new(own)))
-            }
+            Test::Passed(own) if word.is_some() => Ok(own),
             Test::Passed(_) | Test::Failed => Err(self.fail(method, user, database).await),
         }
-    }
-
-    /// Who logs in to the server whoever the client is, if the database's URL says so.
-    fn forced(&self, access: &Access) -> Option<Arc<Credential>> {
-        let user = self.house.upstream().user()?;
-        let secret = self.house.own.as_ref().or_else(|| access.users.find(user.as_bytes()));
-        Some(Arc::new(secret.map_or(Credential::None, |secret| Credential::of(secret))))
     }
 
     /// What proves this user, if there is such a user.
     async fn secret(&self, access: &Access, user: &[u8], database: &[u8]) -> Result<Word, Stopped> {
         if access.users.are_of_urls() && access.query.is_none() {
-            let is_own = self.house.upstream().user().map(str::as_bytes) == Some(user);
-            let secret = || self.house.own.clone().unwrap_or_else(|| Arc::new(Secret::None));
+            let database = self.house.database();
+            let is_own = database.upstream.user().map(str::as_bytes) == Some(user);
+            let secret = || self.house.own().unwrap_or_else(|| Arc::new(Secret::None));
             return Ok(is_own.then(secret));
         }
         match (access.users.find(user), &access.query) {
@@ -87,7 +79,7 @@ impl Session {
     ) -> Result<(Method, Option<Named>), Stopped> {
         if access.rules.is_empty() {
             let is_url_bare =
-                access.users.are_of_urls() && access.query.is_none() && self.house.own.is_none();
+                access.users.are_of_urls() && access.query.is_none() && self.house.own().is_none();
             let method = match word.as_deref() {
                 _ if is_url_bare => Method::Trust,
                 Some(Secret::Md5(_)) => Method::Md5,
@@ -263,7 +255,7 @@ impl Session {
         tracing::info!(?address, %user, ?delay, "a login failed");
         tokio::select! {
             biased;
-            () = &mut self.kill => return End::Dismissed(Answer::shutting_down()).into(),
+            () = &mut self.kill => return End::Dismissed(self.talk.journal.card.farewell()).into(),
             () = sleep(delay) => {}
         }
         let (code, kind) = match method {

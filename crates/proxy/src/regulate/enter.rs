@@ -18,9 +18,6 @@ use crate::settings::{APPLICATION_NAME, Reported};
 /// The parameter with which a client asks to be told why it is pinned.
 const NOTICES: &[u8] = b"surgetank.notices";
 
-/// Kinds of server connection whose greeting is remembered.
-const GREETINGS_MAX: usize = 256;
-
 /// Why a client does not get in.
 pub(super) enum Stopped {
     /// It is told.
@@ -91,10 +88,11 @@ impl Session {
             )));
         }
         let authentication = Box::pin(self.authenticate(wish.user(), wish.database()));
-        self.credential = match timeout(login::LOGIN_TIME, authentication).await {
-            Ok(credential) => credential?,
+        self.own = match timeout(login::LOGIN_TIME, authentication).await {
+            Ok(own) => Arc::new(own?),
             Err(_) => return Err(Stopped::Gone),
         };
+        self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
         self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
         self.settle_in(&wish, &greeting);
@@ -134,7 +132,8 @@ impl Session {
         match self.obtain(arrived).await {
             Ok((lease, backend)) => {
                 self.entry.target.detach().await;
-                lease.give_back(backend);
+                lease.give_back(backend).await;
+                self.talk.journal.card.rests();
             }
             Err(Failure::Over(end)) => return Err(end.into()),
             Err(failure) => {
@@ -149,19 +148,6 @@ impl Session {
 }
 
 impl House {
-    fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
-        self.greetings.lock().get(key).cloned()
-    }
-
-    /// Keeps the greeting of the server connection opened last: settings may change.
-    pub(super) fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
-        let mut greetings = self.greetings.lock();
-        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
-            greetings.clear();
-        }
-        greetings.insert(Arc::clone(key), Arc::clone(greeting));
-    }
-
     /// The kind of server connection that a session needs.
     fn key(&self, wish: &startup::Session<'_>) -> Key {
         let own: [&[u8]; 4] = [b"user", b"database", b"application_name", b"replication"];
@@ -171,13 +157,9 @@ impl House {
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         parameters.sort();
-        let renamed = self.database.server_name.as_ref().map(|name| name.as_bytes());
-        let forced = self.upstream().user().map(str::as_bytes);
-        Key {
-            database: renamed.unwrap_or(wish.database()).into(),
-            user: forced.unwrap_or(wish.user()).into(),
-            parameters,
-        }
+        let mut key = self.database().key(wish.database(), wish.user());
+        key.parameters = parameters;
+        key
     }
 }
 

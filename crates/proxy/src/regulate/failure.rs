@@ -29,8 +29,8 @@ impl Session {
                 let now = self.house.journal.now();
                 // An outage is none of those who hold connections.
                 if let Some(outage) = gate.outage() {
-                    let endpoint = self.house.upstream().endpoint();
-                    return (outage.answer(endpoint, now), outage.outcome());
+                    let database = self.house.database();
+                    return (outage.answer(database.upstream.endpoint(), now), outage.outcome());
                 }
                 let (session, dyno) = self.talk.who();
                 let outcome =
@@ -51,7 +51,7 @@ impl Session {
                 };
                 (error.answer(), outcome)
             }
-            Failure::Over(_) => (Answer::shutting_down(), Outcome::ClientGone),
+            Failure::Over(_) => (self.talk.journal.card.farewell(), Outcome::ClientGone),
         }
     }
 }

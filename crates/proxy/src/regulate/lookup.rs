@@ -58,11 +58,13 @@ impl Session {
         database: &[u8],
     ) -> Result<Word, OpenError> {
         let house = &self.house;
-        let is_own = house.upstream().user() == Some(query.user.as_str());
-        let own = house.own.as_ref().filter(|_| is_own);
-        let secret = own.or_else(|| access.users.find(query.user.as_bytes()));
+        let configured = house.database();
+        let upstream = &configured.upstream;
+        let is_own = upstream.user() == Some(query.user.as_str());
+        let own = house.own().filter(|_| is_own);
+        let secret = own.as_ref().or_else(|| access.users.find(query.user.as_bytes()));
         let credential = secret.map_or(Credential::None, |secret| Credential::of(secret));
-        let renamed = house.database.server_name.as_deref().map(str::as_bytes);
+        let renamed = configured.server_name.as_deref().map(str::as_bytes);
         let asked = query.database.as_deref().map(str::as_bytes).or(renamed).unwrap_or(database);
         let key = Key {
             database: asked.into(),
@@ -70,9 +72,9 @@ impl Session {
             parameters: Vec::new(),
         };
         let opening = Opening {
-            upstream: house.upstream(),
+            upstream,
             credential: &credential,
-            limit: house.connect_timeout,
+            limit: house.connect_timeout(),
             key: &Arc::new(key),
             worker: self.worker,
             session: self.talk.who().0,
@@ -80,7 +82,7 @@ impl Session {
             settings: &house.settings,
         };
         let mut backend = Backend::open(opening).await?;
-        let answer = timeout(house.connect_timeout, run(&mut backend, &query.text, user)).await;
+        let answer = timeout(house.connect_timeout(), run(&mut backend, &query.text, user)).await;
         backend.close().await;
         answer.unwrap_or_else(|_| Err(OpenError::Unreachable("no answer in time".to_owned())))
     }

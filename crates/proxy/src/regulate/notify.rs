@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     tenants: Tenants,
     tasks: TaskTracker,
     ending: CancellationToken,
+    /// Fires when the present listeners are outdated.
+    renewed: Mutex<CancellationToken>,
 }
 
 impl Exchange {
@@ -73,6 +75,15 @@ impl Exchange {
     /// Returns when, after [`Self::end`], there is no listener any more.
     pub(crate) async fn ended(&self) {
         self.tasks.wait().await;
+    }
+
+    /// The server is another: present listeners end, and with them the sessions that listen.
+    pub(crate) fn renew(&self) {
+        std::mem::take(&mut *self.renewed.lock()).cancel();
+    }
+
+    fn outdated(&self) -> CancellationToken {
+        self.renewed.lock().clone()
     }
 
     async fn is_ending(&self) {

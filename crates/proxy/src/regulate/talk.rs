@@ -18,7 +18,7 @@ use super::residue::{News, Pin, Residue};
 use super::tidying::Tidying;
 use crate::answer::Answer;
 use crate::conversation::{Conversation, Times};
-use crate::journal::{Journal, Reading};
+use crate::journal::{Reading, Scribe};
 use crate::settings::{Registry, Reported, Settings};
 use crate::statements::{Prepared, StatementId, UnnamedId};
 
@@ -52,7 +52,7 @@ pub(super) enum Notices {
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) conversation: Conversation,
-    pub(super) journal: Arc<Journal>,
+    pub(super) journal: Scribe,
     /// Its named statements.
     pub(super) names: HashMap<Box<[u8]>, Arc<Prepared>>,
     pub(super) unnamed: Option<Unnamed>,
@@ -89,11 +89,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(
-        conversation: Conversation,
-        journal: Arc<Journal>,
-        registry: &Registry,
-    ) -> Self {
+    pub(super) fn new(conversation: Conversation, journal: Scribe, registry: &Registry) -> Self {
         let settings = registry.only_name(b"");
         Self {
             conversation,
@@ -134,6 +130,12 @@ impl Talk {
     pub(super) fn assigned(&mut self, backend: BackendPid, at: Micros) {
         self.assigned = at;
         self.conversation.set_backend(backend);
+        self.journal.card.holds(backend, self.assigned);
+    }
+
+    /// Since when the session waits for a server connection, if it does.
+    pub(super) fn waits_since(&self) -> Micros {
+        self.arrived.unwrap_or_else(|| self.journal.now())
     }
 
     /// Since when it has its present server connection.

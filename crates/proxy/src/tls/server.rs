@@ -39,7 +39,7 @@ enum ChannelBinding {
 }
 
 /// The parameters of a database URL that are about TLS, as given.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Given {
     pub(crate) sslmode: Option<String>,
     pub(crate) sslrootcert: Option<String>,
@@ -52,6 +52,7 @@ pub(crate) struct Given {
 /// How TLS is spoken with a server.
 #[derive(Clone)]
 pub(crate) struct ServerTls {
+    given: Given,
     mode: SslMode,
     /// Without asking first.
     direct: bool,
@@ -64,6 +65,15 @@ impl fmt::Debug for ServerTls {
         f.debug_struct("ServerTls").field("mode", &self.mode).finish_non_exhaustive()
     }
 }
+
+/// What was asked for: the files may have changed since.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.given == other.given
+    }
+}
+
+impl Eq for ServerTls {}
 
 /// One way to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +126,8 @@ impl ServerTls {
             Some("require") => ChannelBinding::Require,
             Some(other) => return Err(unknown("channel_binding", other)),
         };
-        Ok(Self { mode, direct, binding, config: Arc::new(config(mode, given)?) })
+        let config = Arc::new(config(mode, given)?);
+        Ok(Self { given: given.clone(), mode, direct, binding, config })
     }
 
     /// The ways to connect, in libpq's order. Over a Unix socket there is no TLS.

@@ -1,6 +1,7 @@
 //! The proxy in front of a real PostgreSQL.
 
 mod access;
+mod admin;
 mod block;
 mod both;
 mod certificates;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use observe::{ObserveConfig, Observer};
-use proxy::{Mode, Proxy, Upstream};
+use proxy::{Database, Mode, Proxy, Upstream};
 use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
+use crate::config::{Plan, Source};
 use crate::exit::Exit;
 use crate::out;
 use crate::service::{Service, ServiceArgs};
@@ -25,10 +26,12 @@ const PLANS: usize = 10;
 #[command(
     after_help = "observe: one server connection per client, nothing changed; safe to put in \
     front of production.\nregulate: transaction pooling under a limit.\n\nClients log in with the \
-    URL's own user and password. Without a password in the URL the proxy listens on loopback \
-    only.\n\
+    URL's own user and password, or as the file says. Without a password in the URL the proxy \
+    listens on loopback only.\n\
     TLS to the server is what the URL says: sslmode, sslrootcert, sslcert, sslkey, \
     sslnegotiation and channel_binding, as libpq has them.\n\n\
+    A flag goes before the file, and DATABASE_URL before the file's entry \"*\". SIGHUP, or \
+    RELOAD on the admin database, reads the file again, whole or not at all.\n\n\
     SIGTERM: no new sessions, --grace for those there are. SIGINT: the same with 5 seconds. Again: \
     at once.\nSIGUSR2, with --handover: starts the program as it is on disk now, which takes \
     over.\n\
@@ -37,28 +40,45 @@ const PLANS: usize = 10;
 pub(crate) struct Args {
     /// The server: postgres://user:password@host:port/database
     #[arg(env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[arg(required_unless_present_any = ["config", "pgbouncer_ini"])]
+    database_url: Option<String>,
 
-    /// Address and port for clients
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6432")]
-    listen: SocketAddr,
+    /// Configuration file (packaging/surgetank.toml is an annotated one)
+    #[arg(short, long, value_name = "FILE", conflicts_with = "pgbouncer_ini")]
+    config: Option<PathBuf>,
 
-    /// What it does with the sessions that pass
-    #[arg(long, value_enum, default_value_t = ModeArg::Observe)]
-    mode: ModeArg,
+    /// PgBouncer's configuration file; what has no effect here is told
+    #[arg(long, value_name = "FILE")]
+    pgbouncer_ini: Option<PathBuf>,
 
-    /// regulate: most server connections
-    #[arg(long, value_name = "N", default_value = "20")]
-    limit: NonZeroU32,
+    /// Address and port for clients [default: 127.0.0.1:6432]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
 
-    /// regulate: seconds a request may wait for a server connection
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    /// What it does with the sessions that pass [default: observe]
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
+
+    /// regulate: most server connections [default: 20]
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroU32>,
+
+    /// regulate: seconds a request may wait for a server connection [default: 5]
+    #[arg(long, value_name = "SECONDS")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
-    queue_timeout: u64,
+    queue_timeout: Option<u64>,
 
     /// Threads that carry sessions [default: one per two cores]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+
+    /// Users who may do everything on the admin database `pgbouncer`
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    admin_users: Vec<String>,
+
+    /// Users who may only look there
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    stats_users: Vec<String>,
 
     /// Record every request into this folder; with --handover, one in there for each process
     #[arg(long, value_name = "FOLDER")]
@@ -92,17 +112,60 @@ impl From<ModeArg> for Mode {
     }
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let upstream = Upstream::parse(&args.database_url).context("DATABASE_URL")?;
-    let mut config = proxy::Config::new(args.mode.into(), upstream);
-    config.limit = args.limit;
-    config.queue_timeout = Duration::from_secs(args.queue_timeout);
-    if let Some(workers) = args.workers {
-        config.workers = workers;
+impl Args {
+    /// What is to be run: the file, then what flags and environment say.
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let source = match (&self.config, &self.pgbouncer_ini) {
+            (Some(path), _) => Some(Source::Toml(path.clone())),
+            (None, Some(path)) => Some(Source::Ini(path.clone())),
+            (None, None) => None,
+        };
+        let url = self.database_url.as_deref();
+        let upstream = url.map(|url| Upstream::parse(url).context("DATABASE_URL")).transpose()?;
+        let mut plan = match (source, upstream) {
+            (Some(source), None) => source.read()?,
+            (Some(source), Some(upstream)) => {
+                let mut plan = source.read()?;
+                plan.proxy.databases.retain(|database| database.name.is_some());
+                plan.proxy.databases.push(Database::any(upstream));
+                plan
+            }
+            (None, Some(upstream)) => Plan::of(proxy::Config::new(Mode::Observe, upstream)),
+            (None, None) => anyhow::bail!("no database: give a URL, -c or --pgbouncer-ini"),
+        };
+        let config = &mut plan.proxy;
+        config.mode = self.mode.map_or(config.mode, Into::into);
+        config.limit = self.limit.unwrap_or(config.limit);
+        if let Some(seconds) = self.queue_timeout {
+            config.queue_timeout = Duration::from_secs(seconds);
+        }
+        config.workers = self.workers.unwrap_or(config.workers);
+        if !self.admin_users.is_empty() {
+            config.admin_users.clone_from(&self.admin_users);
+        }
+        if !self.stats_users.is_empty() {
+            config.stats_users.clone_from(&self.stats_users);
+        }
+        if let Some(address) = self.listen {
+            plan.listen = vec![address];
+        }
+        if plan.listen.is_empty() {
+            plan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 6432))];
+        }
+        plan.record = self.record.clone().or(plan.record);
+        plan.dyno = self.dyno.clone().or(plan.dyno);
+        Ok(plan)
     }
-    let mut service = Service::open(&args.service)?;
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let service = Service::open(&args.service)?;
+    let plan = args.plan()?;
+    for note in &plan.notes {
+        out::talk(&format!("surgetank: {note}"));
+    }
     let clock = Clock::start();
-    let recorder = match &args.record {
+    let recorder = match &plan.record {
         Some(folder) => Some(record_into(&service.own_folder(folder), clock)?),
         None => None,
     };
@@ -110,27 +173,56 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(recorder) => Arc::new(recorder.sink()),
         None => Arc::new(NoSink),
     };
-    on_runtime(async {
-        let proxy =
-            Proxy::start(config, Arc::new(DynoNames::new(clock)), clock, Arc::clone(&sink))?;
-        let addresses = service.listen(&proxy, args.listen, args.dyno.as_deref()).await?;
-        let sampled = recorder.is_some() && !args.no_samples;
-        let observer = if sampled { sample(&args.database_url, clock, &sink).await? } else { None };
-        out::talk(&format!("surgetank: {:?} on {addresses}, Ctrl-C ends it", args.mode));
-        let finished = service.run(&proxy).await?;
-        proxy.shutdown(Duration::ZERO).await;
-        drop(finished);
-        if let Some(observer) = observer {
-            observer.capture_plans(PLANS).await;
-            observer.shutdown().await;
-        }
-        anyhow::Ok(())
-    })?;
+    on_runtime(serve(args, plan, service, clock, sink, recorder.is_some()))?;
     if let Some(recorder) = recorder {
         let summary = recorder.finish()?;
         out::talk(&format!("surgetank: {} events recorded, {} lost", summary.events, summary.lost));
     }
     Ok(Exit::Good)
+}
+
+async fn serve(
+    args: &Args,
+    plan: Plan,
+    mut service: Service,
+    clock: Clock,
+    sink: Arc<dyn Sink>,
+    recorded: bool,
+) -> anyhow::Result<()> {
+    let mode = plan.proxy.mode;
+    let names = Arc::new(DynoNames::new(clock));
+    let proxy = Proxy::start(plan.proxy, names, clock, Arc::clone(&sink))?;
+    let addresses = service.listen(&proxy, &plan.listen, plan.dyno.as_deref()).await?;
+    let observer = match args.database_url.as_deref().filter(|_| recorded && !args.no_samples) {
+        Some(url) => sample(url, clock, &sink).await?,
+        None => None,
+    };
+    out::talk(&format!("surgetank: {mode:?} on {addresses}, Ctrl-C ends it"));
+    let finished = service.run(&proxy, async || reload(args, &proxy).await).await?;
+    proxy.shutdown(Duration::ZERO).await;
+    drop(finished);
+    if let Some(observer) = observer {
+        observer.capture_plans(PLANS).await;
+        observer.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Reads the configuration again, whole or not at all, and tells what changed.
+async fn reload(args: &Args, proxy: &Proxy) -> anyhow::Result<()> {
+    let reloaded = async {
+        let plan = args.plan()?;
+        anyhow::Ok(proxy.control().reload(plan.proxy).await?)
+    };
+    match reloaded.await {
+        Ok(changes) if changes.is_empty() => out::talk("surgetank: reloaded, nothing changed"),
+        Ok(changes) => out::talk(&format!("surgetank: reloaded: {}", changes.join("; "))),
+        Err(error) => {
+            out::talk(&format!("surgetank: not reloaded, nothing changed: {error:#}"));
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Samples the database with the URL's own role; without the right to read statistics, or while

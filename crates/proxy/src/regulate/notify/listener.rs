@@ -65,6 +65,8 @@ enum End {
     Deserted,
     /// The connection cannot be used any more.
     Broken,
+    /// The server is another now.
+    Outdated,
 }
 
 impl From<io::Error> for End {
@@ -81,6 +83,7 @@ impl From<wire::Error> for End {
 
 /// Listens until nobody does, or the connection breaks.
 pub(super) async fn run(house: Arc<House>, place: Place, board: Arc<Board>) {
+    let outdated = house.exchange.outdated();
     let opened = open(&house, &place).await;
     let (requests, answer) = match opened {
         Ok(backend) => {
@@ -92,9 +95,11 @@ pub(super) async fn run(house: Arc<House>, place: Place, board: Arc<Board>) {
                 house: &house,
                 board: &board,
             };
-            let end = listener.run().await;
+            let end = outdated.run_until_cancelled(listener.run()).await;
+            // It listens where the configuration no longer leads.
+            let end = end.unwrap_or(End::Outdated);
             let requests = board.close();
-            if matches!(end, End::Deserted) {
+            if matches!(end, End::Deserted | End::Outdated) {
                 listener.backend.close().await;
             }
             (requests, Answer::server_gone())
@@ -110,10 +115,11 @@ pub(super) async fn run(house: Arc<House>, place: Place, board: Arc<Board>) {
 }
 
 async fn open(house: &House, place: &Place) -> Result<Box<Backend>, OpenError> {
+    let database = house.database();
     let opening = Opening {
-        upstream: house.upstream(),
+        upstream: &database.upstream,
         credential: &place.credential,
-        limit: house.connect_timeout,
+        limit: house.connect_timeout(),
         key: &place.key,
         worker: place.worker,
         session: place.session,

@@ -1,0 +1,135 @@
+//! What all sessions of one database share in `regulate` mode, and how it changes at run time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use trace::Micros;
+
+use super::notify::Exchange;
+use crate::access::{Credential, Doorman, Secret};
+use crate::cancel;
+use crate::gate::Gate;
+use crate::journal::Journal;
+use crate::pool::Key;
+use crate::settings::{self, Reported};
+use crate::statements;
+use crate::{Config, Database};
+
+/// Kinds of server connection whose greeting is remembered.
+const GREETINGS_MAX: usize = 256;
+
+/// What all sessions of one database share in `regulate` mode.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub(crate) gate: Arc<Gate>,
+    pub(super) cancels: Arc<cancel::Registry>,
+    pub(super) statements: statements::Registry,
+    pub(super) settings: settings::Registry,
+    /// What the server says of its settings, by kind of connection.
+    greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
+    pub(crate) exchange: Exchange,
+    /// The URL's own password, which then logs in to the server whoever the client is. Kept, for
+    /// what is derived from it takes time.
+    own: RwLock<Option<Arc<Secret>>>,
+    pub(super) doorman: Arc<Doorman>,
+    database: RwLock<Arc<Database>>,
+    connect_timeout: AtomicU64,
+    /// Rises when the server, or who we are to it, changes.
+    generation: AtomicU64,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl House {
+    pub(crate) fn new(
+        config: &Config,
+        database: &Database,
+        doorman: &Arc<Doorman>,
+        journal: &Arc<Journal>,
+        cancels: &Arc<cancel::Registry>,
+    ) -> Self {
+        let limit = database.limit.unwrap_or(config.limit);
+        let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
+        Self {
+            gate: Arc::new(gate),
+            cancels: Arc::clone(cancels),
+            statements: statements::Registry::default(),
+            settings: settings::Registry::default(),
+            greetings: Mutex::default(),
+            exchange: Exchange::default(),
+            own: RwLock::new(own(database)),
+            doorman: Arc::clone(doorman),
+            database: RwLock::new(Arc::new(database.clone())),
+            connect_timeout: AtomicU64::new(Micros::from_duration(config.connect_timeout).0),
+            generation: AtomicU64::new(0),
+            journal: Arc::clone(journal),
+        }
+    }
+
+    /// How often the server, or who we are to it, has changed.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// How long opening a server connection may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        Duration::from_micros(self.connect_timeout.load(Ordering::Relaxed))
+    }
+
+    /// As it is configured now.
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database.read())
+    }
+
+    /// The URL's own password.
+    pub(super) fn own(&self) -> Option<Arc<Secret>> {
+        self.own.read().clone()
+    }
+
+    /// Who logs in to the server whoever the client is, if the database's URL says so.
+    pub(super) fn forced(&self) -> Option<Arc<Credential>> {
+        let database = self.database();
+        let user = database.upstream.user()?;
+        let access = self.doorman.access();
+        let own = self.own();
+        let secret = own.as_ref().or_else(|| access.users.find(user.as_bytes()));
+        Some(Arc::new(secret.map_or(Credential::None, |secret| Credential::of(secret))))
+    }
+
+    /// Takes over another configuration of the database. If the server is another, or we are
+    /// somebody else to it, present server connections end with their transactions, and sessions
+    /// that listen there end.
+    pub(crate) async fn reconfigure(&self, config: &Config, database: &Database) {
+        let old = std::mem::replace(&mut *self.database.write(), Arc::new(database.clone()));
+        let connect_timeout = Micros::from_duration(config.connect_timeout);
+        self.connect_timeout.store(connect_timeout.0, Ordering::Relaxed);
+        self.gate.set_patience(config.queue_timeout);
+        self.gate.set_limit(database.limit.unwrap_or(config.limit).get()).await;
+        if !old.leads_where(database) {
+            *self.own.write() = own(database);
+            self.greetings.lock().clear();
+            self.generation.fetch_add(1, Ordering::Release);
+            self.exchange.renew();
+            self.gate.renew(self.journal.roster.next_server()).await;
+        }
+    }
+
+    pub(super) fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
+        self.greetings.lock().get(key).cloned()
+    }
+
+    /// Keeps the greeting of the server connection opened last: settings may change.
+    pub(super) fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
+        let mut greetings = self.greetings.lock();
+        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
+            greetings.clear();
+        }
+        greetings.insert(Arc::clone(key), Arc::clone(greeting));
+    }
+}
+
+fn own(database: &Database) -> Option<Arc<Secret>> {
+    database.upstream.password().map(|secret| Arc::new(Secret::plain(secret.clone())))
+}

@@ -1,0 +1,115 @@
+//! What `surgetank proxy` runs, from a file of ours or of `PgBouncer`'s; checked whole before
+//! anything is bound or changed.
+
+mod ini;
+mod pgbouncer;
+mod toml;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use proxy::Config;
+
+/// What a file asks for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The proxy itself.
+    pub(crate) proxy: Config,
+    /// Where it listens, if the file says so.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The dyno of all clients.
+    pub(crate) dyno: Option<String>,
+    /// The folder of the recording.
+    pub(crate) record: Option<PathBuf>,
+    /// What is to be told at the start: keys without effect here, and why.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Which file, in which language.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Ours.
+    Toml(PathBuf),
+    /// `PgBouncer`'s.
+    Ini(PathBuf),
+}
+
+impl Source {
+    /// A file by its name: `.ini` is `PgBouncer`'s.
+    pub(crate) fn of(path: &Path) -> Self {
+        match path.extension() {
+            Some(extension) if extension == "ini" => Self::Ini(path.to_owned()),
+            _ => Self::Toml(path.to_owned()),
+        }
+    }
+
+    /// Reads the file and checks it whole.
+    pub(crate) fn read(&self) -> anyhow::Result<Plan> {
+        let (Self::Toml(path) | Self::Ini(path)) = self;
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let plan = match self {
+            Self::Toml(_) => toml::read(&name, &text, folder)?,
+            Self::Ini(_) => pgbouncer::read(&name, &text)?,
+        };
+        plan.proxy.check().with_context(|| name.clone())?;
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    /// A proxy without a file.
+    pub(crate) fn of(proxy: Config) -> Self {
+        Self { proxy, listen: Vec::new(), dyno: None, record: None, notes: Vec::new() }
+    }
+
+    /// As text: what is in effect, without secrets.
+    pub(crate) fn describe(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for address in &self.listen {
+            lines.push(format!("listen = {address}"));
+        }
+        for setting in self.proxy.settings() {
+            lines.push(format!("{} = {}", setting.key, setting.value));
+        }
+        for database in &self.proxy.databases {
+            let upstream = &database.upstream;
+            let limit = database.limit.unwrap_or(self.proxy.limit);
+            let name = database.server_name.as_deref().unwrap_or("as the client asks");
+            let word = if upstream.has_password() { "with a password" } else { "no password" };
+            lines.push(format!(
+                "database {}: {} as {} ({word}), name there: {name}, limit {limit}",
+                database.label(),
+                upstream.endpoint(),
+                upstream.user().unwrap_or("the client's user"),
+            ));
+        }
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+/// A path in a file: relative ones begin at its folder.
+fn beside(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path)
+}
+
+/// Addresses to listen on, from `PgBouncer`'s or our words.
+fn addresses(hosts: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut found = Vec::new();
+    for host in hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
+        let host = match host {
+            "*" => "0.0.0.0",
+            "localhost" => "127.0.0.1",
+            other => other,
+        };
+        match host.parse() {
+            Ok(ip) => found.push(SocketAddr::new(ip, port)),
+            Err(_) => bail!("{host:?} is not an address: write 127.0.0.1, ::1, * or localhost"),
+        }
+    }
+    Ok(found)
+}
