@@ -5,7 +5,7 @@
 //! equally unkind to all. Prints for each number of clients and each query mode, with the ratio to
 //! PgBouncer: CPU microseconds per transaction (user + system of the pooler's process, from /proc;
 //! median, least and most), transactions a second, latencies (p50 and p99 of pgbench's log), system
-//! calls per transaction (strace, in a run of its own), and at last the memory of an idle client.
+//! calls per transaction (strace, in a run of its own), and the memory of an idle client.
 //! Loopback only; bounded in time. From 1,000 clients on half of them are idle.
 //!
 //! Nobody proves who he is here (trust, and the server's Unix socket behind the poolers): a
@@ -112,11 +112,12 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
             "\n-M {mode}\nclients  pooler                         CPU µs/tx  (min … max)   CPU ratio\
              \x20      tps   p50 ms   p99 ms  calls/tx  ratio"
         ))?;
-        for clients in &args.clients {
-            bench.measure(*clients)?;
-        }
+        // First, as long as nothing that was freed is there to be taken again.
         if args.idle > 0 {
             bench.memory()?;
+        }
+        for clients in &args.clients {
+            bench.measure(*clients)?;
         }
     }
     cluster.stop().await;
