@@ -288,7 +288,8 @@ impl Lease {
     }
 
     /// Gives the connection to the pool and the lease to whoever is next.
-    pub(crate) fn give_back(mut self, backend: Box<Backend>) {
+    pub(crate) fn give_back(mut self, mut backend: Box<Backend>) {
+        backend.inbox.rest();
         let Some(gate) = self.gate.take() else { return };
         let mut state = gate.lock();
         state.pool.put(backend);
