@@ -13,6 +13,9 @@ use platform::postgres::Cluster;
 /// Server connections each pooler may use in transaction mode.
 const POOL_SIZE: u32 = 8;
 
+/// Server connections at most, where each client has its own.
+pub(crate) const SERVERS_MAX: u32 = 300;
+
 /// What all poolers stand in front of.
 pub(crate) struct Setup<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -24,7 +27,11 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Pooler {
     pub(crate) name: String,
     pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) user: String,
     pub(crate) pid: u32,
+    /// Clients it can serve at once: some have a server connection for each.
+    pub(crate) clients_max: u32,
     child: Child,
     _folder: tempfile::TempDir,
 }
@@ -58,7 +65,7 @@ impl Setup<'_> {
         let pools_prepared = version >= (1, 21);
         let by_session = self.mode == "prepared" && !pools_prepared;
         let (pool_mode, size) =
-            if by_session { ("session", 120) } else { ("transaction", POOL_SIZE) };
+            if by_session { ("session", SERVERS_MAX) } else { ("transaction", POOL_SIZE) };
         let users = folder.path().join("users.txt");
         fs::write(&users, format!("\"{}\" \"\"\n", superuser.user))?;
         let prepared = if pools_prepared { "max_prepared_statements = 200\n" } else { "" };
@@ -70,7 +77,7 @@ impl Setup<'_> {
                 "[databases]\npostgres = host={} port={} dbname=postgres user={}\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
                  auth_type = trust\nauth_file = {}\npool_mode = {pool_mode}\n\
-                 default_pool_size = {size}\nmax_client_conn = 2000\n{prepared}\
+                 default_pool_size = {size}\nmax_client_conn = 20000\n{prepared}\
                  log_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n",
                 server.socket_dir.display(),
                 server.port,
@@ -90,7 +97,8 @@ impl Setup<'_> {
         };
         let child = quiet(&mut command).arg("-q").arg(&ini).spawn().context("pgbouncer")?;
         let name = format!("PgBouncer {}.{} {pool_mode}", version.0, version.1);
-        self.ready(name, port, child, folder)
+        let clients_max = if by_session { SERVERS_MAX } else { u32::MAX };
+        self.ready(name, port, child, folder, clients_max)
     }
 
     fn surgetank(&self, mode: &str) -> anyhow::Result<Pooler> {
@@ -109,7 +117,8 @@ impl Setup<'_> {
         }
         let missing = || format!("{}: build it first", self.surgetank.display());
         let child = quiet(&mut command).spawn().with_context(missing)?;
-        self.ready(format!("surgetank {mode}, recording"), port, child, folder)
+        let clients_max = if mode == "regulate" { u32::MAX } else { SERVERS_MAX };
+        self.ready(format!("surgetank {mode}, recording"), port, child, folder, clients_max)
     }
 
     fn ready(
@@ -118,13 +127,23 @@ impl Setup<'_> {
         port: u16,
         mut child: Child,
         folder: tempfile::TempDir,
+        clients_max: u32,
     ) -> anyhow::Result<Pooler> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         for _ in 0..500 {
             if TcpStream::connect(address).is_ok() {
-                let url =
-                    format!("postgresql://{}@{address}/postgres", self.cluster.superuser().user);
-                return Ok(Pooler { name, url, pid: child.id(), child, _folder: folder });
+                let user = self.cluster.superuser().user.clone();
+                let (url, pid) = (format!("postgresql://{user}@{address}/postgres"), child.id());
+                return Ok(Pooler {
+                    name,
+                    url,
+                    address,
+                    user,
+                    pid,
+                    clients_max,
+                    child,
+                    _folder: folder,
+                });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("{name} ended at once: {status}");

@@ -203,6 +203,14 @@ impl Inbox {
         (self.end < self.data.len()).then(|| &mut self.data[self.end..])
     }
 
+    /// Gives its memory back if it holds nothing: its peer may be silent for long.
+    pub(crate) fn rest(&mut self) {
+        if self.start == self.end {
+            give_buffer(std::mem::take(&mut self.data));
+            (self.start, self.judged, self.end) = (0, 0, 0);
+        }
+    }
+
     /// Reads once. `Ready(Ok(0))` is the peer's end; `Pending` also while there is no room.
     pub(crate) fn poll_fill(
         &mut self,
@@ -214,9 +222,6 @@ impl Inbox {
         let read = Pin::new(stream).poll_read(cx, &mut buffer);
         let count = buffer.filled().len();
         self.end += count;
-        if self.start == self.end {
-            give_buffer(std::mem::take(&mut self.data));
-        }
         read.map_ok(|()| count)
     }
 }

@@ -42,7 +42,11 @@ impl Client {
             if self.outbox.is_full() {
                 return Poll::Pending;
             }
-            self.inbox.poll_fill(cx, &mut self.stream)
+            let read = self.inbox.poll_fill(cx, &mut self.stream);
+            if read.is_pending() {
+                self.inbox.rest();
+            }
+            read
         })
         .await
     }

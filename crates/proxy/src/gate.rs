@@ -332,7 +332,8 @@ impl Lease {
 
     /// Gives the connection to the pool and the lease to whoever is next. One that must not serve
     /// again (`PAUSE`, `RECONNECT`, a lower limit) is closed first.
-    pub(crate) async fn give_back(self, backend: Box<Backend>) {
+    pub(crate) async fn give_back(self, mut backend: Box<Backend>) {
+        backend.inbox.rest();
         if let Some(stale) = self.put(backend) {
             let (lease, backend) = stale;
             backend.close().await;

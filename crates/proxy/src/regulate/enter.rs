@@ -7,6 +7,7 @@ use trace::{Fingerprint, Micros, Outcome, RequestKind, SqlState};
 use wire::backend::{self, Authentication};
 use wire::startup::{self, Startup};
 
+use super::notice;
 use super::talk::Notices;
 use super::{Failure, House, Session};
 use crate::answer::Answer;
@@ -95,9 +96,12 @@ impl Session {
         self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
         self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
-        self.settle_in(&wish, &greeting);
+        let notice = self.settle_in(&wish, &greeting);
         let out = self.client.outbox.bytes();
         Authentication::Ok.put(out);
+        if let Some(notice) = notice {
+            notice.put_notice(out);
+        }
         for (name, value) in self.talk.told.unlike(&Reported::default()) {
             backend::put_parameter(out, name, value);
         }
@@ -106,14 +110,16 @@ impl Session {
         Ok(())
     }
 
-    /// What the session has of its own from its beginning.
-    fn settle_in(&mut self, wish: &startup::Session<'_>, greeting: &Reported) {
+    /// What the session has of its own from its beginning; and what its client is told of it, as by
+    /// the server.
+    fn settle_in(&mut self, wish: &startup::Session<'_>, greeting: &Reported) -> Option<Answer> {
         let registry = &self.house.settings;
         let mut name = login::parameter(wish, APPLICATION_NAME).unwrap_or_default();
         if str::from_utf8(&name).is_err() {
             // A startup packet may hold any bytes, a query may not; PostgreSQL does the same to it.
             name.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
         }
+        let notice = notice::truncate(&mut name);
         self.talk.startup = registry.only_name(&name);
         self.talk.settings = Arc::clone(&self.talk.startup);
         self.talk.told = registry.reported_with(greeting, APPLICATION_NAME, &name);
@@ -121,6 +127,7 @@ impl Session {
         if login::parameter(wish, NOTICES).is_some_and(|value| !is_false(&value)) {
             self.talk.notices = Notices::On;
         }
+        notice
     }
 
     /// What the server says to sessions of this kind. The first of a kind gets a server connection

@@ -98,9 +98,23 @@ fn isolation(words: &mut Words<'_>) -> Option<&'static str> {
     }
 }
 
+/// Whether a statement may be one of these, by its first two letters: nearly all others end here.
+fn may_be(text: &[u8]) -> bool {
+    let Some([first, second]) = text.first_chunk() else { return true };
+    match (first.to_ascii_lowercase(), second.to_ascii_lowercase()) {
+        (b'a'..=b'z', _) if text.len() < 3 => false,
+        (b'b' | b'd', b'e') | (b'd' | b'l', b'i') | (b'c' | b'r', b'o') => true,
+        (b's', b't') | (b'e' | b'u', b'n') | (b'a', b'b') => true,
+        (first, _) => !first.is_ascii_lowercase(),
+    }
+}
+
 impl Plain {
     /// Reads a string of statements; nothing if it is another, or more than one.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
+        if !may_be(text.trim_ascii_start()) {
+            return None;
+        }
         let mut words = Words { rest: text };
         let first = match words.next() {
             Token::Word(word) => word,

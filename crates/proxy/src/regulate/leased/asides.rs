@@ -43,7 +43,7 @@ impl Leased<'_> {
             self.align(to_server.bytes());
         }
         // What was said once is not said again, to another server.
-        if self.soon.is_some() || !self.asides.is_empty() || to_client.len() != told {
+        if self.soon.is_some() || to_client.len() != told {
             self.repeat = Repeat::No;
         }
     }
