@@ -109,7 +109,8 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
         let poolers = setup.start_all()?;
         let bench = Bench { args, mode, pgbench: &pgbench, poolers: &poolers };
         say(&format!(
-            "\n-M {mode}\nclients  pooler                         CPU µs/tx  (min … max)   CPU ratio\
+            "\n-M {mode}\n\
+             clients  pooler                         CPU µs/tx  (min … max)   CPU ratio\
              \x20      tps   p50 ms   p99 ms  calls/tx  ratio"
         ))?;
         // First, as long as nothing that was freed is there to be taken again.

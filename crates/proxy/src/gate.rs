@@ -21,17 +21,15 @@ use crate::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
 use crate::settings::Settings;
 
+mod control;
 mod outage;
 mod share;
 
+pub(crate) use control::Holding;
 pub(crate) use outage::Outage;
 
 /// How long no further connection is tried after PostgreSQL had no room for one.
 const REFUSED_FOR: Micros = Micros::from_millis(250);
-
-mod control;
-
-pub(crate) use control::Holding;
 
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
@@ -128,16 +126,6 @@ impl Gate {
         let gate = Self { state: Mutex::new(state), journal, patience: AtomicU64::new(0) };
         gate.set_patience(patience);
         gate
-    }
-
-    /// How long a request may wait.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_micros(self.patience.load(Ordering::Relaxed))
-    }
-
-    /// How long a request may wait from now on.
-    pub(crate) fn set_patience(&self, patience: Duration) {
-        self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,7 +4,8 @@
 //!   open ─▶ listen ─┬─ sockets of a service manager   activation
 //!                   ├─ sockets of a predecessor       predecessor ◀─ link ─▶ successor
 //!                   └─ sockets of our own             proxy
-//!   run: signals · orders · watchdog · predecessor's news · successors, until the last session has ended
+//!   run: signals · orders · watchdog · predecessor's news · successors, until the last session
+//!        has ended
 //! ```
 //! A restart refuses nobody: the sockets, and with them the connections that wait in the kernel, go
 //! from process to process. The old one serves its sessions to their end. A process ends after its

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use trace::Micros;
 
@@ -20,6 +21,16 @@ pub(crate) struct Holding {
 }
 
 impl Gate {
+    /// How long a request may wait.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience.load(Ordering::Relaxed))
+    }
+
+    /// How long a request may wait from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
+    }
+
     /// All at one moment.
     pub(crate) fn holding(&self) -> Holding {
         let state = self.lock();

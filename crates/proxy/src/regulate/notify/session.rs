@@ -50,7 +50,7 @@ impl Session {
                 answer = doomed(mailbox.as_deref()) => {
                     return Err(End::Dismissed(answer));
                 }
-                () = kill => return Err(End::Dismissed(Answer::shutting_down())),
+                () = kill => return Err(End::Dismissed(talk.journal.card.farewell())),
             }
         }
     }
@@ -133,7 +133,9 @@ impl Session {
                 answer = doomed(Some(&own.mailbox)) => {
                     return Err(End::Dismissed(answer));
                 }
-                () = &mut self.kill => return Err(End::Dismissed(Answer::shutting_down())),
+                () = &mut self.kill => {
+                    return Err(End::Dismissed(self.talk.journal.card.farewell()));
+                }
                 alive = self.client.listen() => if !alive { return Err(End::ClientGone) },
             }
         }
