@@ -156,8 +156,8 @@ impl Bench<'_> {
             let cpu_base = *cpu_base.get_or_insert(cpu_median);
             let calls_base = *calls_base.get_or_insert(calls);
             say(&format!(
-                "{clients:>7}  {:<30} {cpu_median:>9.1}  ({:.1} … {:.1})  {:>8.2}×  {:>9.0} {:>8.2} \
-                 {:>8.2}  {:>8}  {:>5}",
+                "{clients:>7}  {:<30} {cpu_median:>9.1}  ({:.1} … {:.1})  {:>8.2}×  {:>9.0} \
+                 {:>8.2} {:>8.2}  {:>8}  {:>5}",
                 pooler.name,
                 cpu[0],
                 cpu[cpu.len() - 1],

@@ -10,8 +10,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use trace::{Micros, PinCause, SessionId, SqlState};
 
+use crate::access::Doorman;
 use crate::databases::Entry;
 use crate::gate::Holding;
+use crate::journal::Journal;
 use crate::roster::{Client, Ended, Periods, Server, Totals};
 use crate::worker::Shared;
 use crate::{Config, Database, Mode};
@@ -119,6 +121,11 @@ pub struct Snapshot {
 impl Control {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared) }
+    }
+
+    /// What a login needs.
+    pub(crate) fn login(&self) -> (&Doorman, &Journal) {
+        (&self.shared.doorman, &self.shared.journal)
     }
 
     /// The configuration as it is now.

@@ -23,6 +23,7 @@ mod access;
 mod admin;
 mod admission;
 mod answer;
+mod authenticate;
 mod backend;
 mod budget;
 mod buffer;

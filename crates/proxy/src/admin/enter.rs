@@ -1,26 +1,26 @@
-//! How an admin gets in: by the password of the database URL with his name. Without one he is
-//! trusted, since the proxy listens on loopback addresses only then.
+//! How an admin gets in: as any user does, by the rules in force; who asks (`auth_query`) is not
+//! asked, for the server may be away. Without a list of users these are the users of the database
+//! URLs, and one without a password is trusted, since the proxy listens on loopback addresses only
+//! then.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
+
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trace::SqlState;
 use wire::backend::{self, Authentication, BackendKey};
-use wire::frame::body;
-use wire::frontend::{SaslInitial, tag};
-use wire::scram::{self, Channel, Keys, Salting};
 
 use super::Rank;
 use super::session::Session;
+use crate::Config;
+use crate::access::{Secret, Word};
 use crate::answer::Answer;
+use crate::authenticate::{Login, Stopped};
 use crate::client::Client;
 use crate::control::Control;
+use crate::kill::Kill;
 use crate::login::LOGIN_TIME;
 use crate::roster::Badge;
-
-/// Longest message of authentication.
-const AUTHENTICATION_MAX: usize = 8192;
 
 /// What drivers want to know of a server.
 const PARAMETERS: [(&[u8], &[u8]); 8] = [
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     kill: &CancellationToken,
 ) {
     let entered = tokio::select! {
-        entered = timeout(LOGIN_TIME, enter(&mut client, &badge.user, &control)) => entered,
+        entered = timeout(LOGIN_TIME, enter(&mut client, badge, &control, kill)) => entered,
         () = kill.cancelled() => return,
     };
     match entered {
@@ -50,8 +50,8 @@ pub(crate) async fn serve(
             greet(client.outbox.bytes(), badge);
             Session::new(client, control, rank).run(kill).await;
         }
-        Ok(Err(Some(answer))) => client.dismiss(&answer).await,
-        Ok(Err(None)) | Err(_) => {}
+        Ok(Err(Stopped::With(answer, _))) => client.dismiss(&answer).await,
+        Ok(Err(Stopped::Gone)) | Err(_) => {}
     }
 }
 
@@ -66,71 +66,35 @@ fn greet(out: &mut Vec<u8>, badge: &Badge) {
     backend::put_ready(out, b'I');
 }
 
-/// What a user may do, once he has proved who he is; else what he is told, if he still listens.
-async fn enter(client: &mut Client, user: &str, control: &Control) -> Result<Rank, Option<Answer>> {
-    let failed = || {
-        let text = format!("surgetank: password authentication failed for user \"{user}\"");
-        Some(Answer::new(SqlState::INVALID_PASSWORD, text))
-    };
+/// What a user may do, once he has proved who he is.
+async fn enter(
+    client: &mut Client,
+    badge: &Badge,
+    control: &Control,
+    kill: &CancellationToken,
+) -> Result<Rank, Stopped> {
     let config = control.config();
-    let rank = Rank::of(user, &config);
+    let user = &*badge.user;
+    let (doorman, journal) = control.login();
+    let access = doorman.access();
+    let own = own(user, &config);
+    let of_urls = access.users.are_of_urls();
+    let may_trust = of_urls && access.query.is_none();
+    let is_url_bare = may_trust && matches!(own.as_deref(), Some(Secret::None));
+    let word = if of_urls { own } else { access.users.find(user.as_bytes()).cloned() };
+    let mut login =
+        Login { client, kill: &mut Kill::new(kill), card: None, doorman, journal, is_url_bare };
+    login.run(&access, (user.as_bytes(), badge.database.as_bytes()), &word).await?;
+    Rank::of(user, &config).ok_or_else(|| {
+        let text = format!("surgetank: user \"{user}\" is neither in admin_users nor stats_users");
+        Stopped::refused(Answer::new(SqlState(*b"42501"), text))
+    })
+}
+
+/// What proves the user of a database URL; nothing if there is no such user.
+fn own(user: &str, config: &Config) -> Word {
     let mut upstreams = config.databases.iter().map(|database| &database.upstream);
-    let known = upstreams.find(|upstream| upstream.user() == Some(user));
-    if let Some(upstream) = known
-        && upstream.password().is_none()
-    {
-        return rank.ok_or_else(failed);
-    }
-    let password = known.and_then(|upstream| upstream.password());
-    // An unknown user is put to the test too, so that names cannot be found out.
-    let secret = password.map_or_else(
-        || rand::random::<[u8; 16]>().to_vec(),
-        |secret| secret.reveal().as_bytes().to_vec(),
-    );
-    let is_right = prove(client, &secret).await?;
-    if password.is_none() || !is_right {
-        return Err(failed());
-    }
-    rank.ok_or_else(failed)
-}
-
-/// Whether the client knows the password.
-async fn prove(client: &mut Client, password: &[u8]) -> Result<bool, Option<Answer>> {
-    let salting = Salting::new(&rand::random::<[u8; 16]>());
-    let verifier = Keys::derive(password, &salting).verifier(salting);
-    let offer = [scram::MECHANISM, b"\0\0"].concat();
-    Authentication::Sasl(&offer).put(client.outbox.bytes());
-    let first = hear(client).await?;
-    let broken = |error: wire::Error| Some(Answer::protocol(&error));
-    let initial = SaslInitial::read(body(&first)).map_err(broken)?;
-    if initial.mechanism != scram::MECHANISM {
-        return Ok(false);
-    }
-    let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
-    let challenged = verifier.challenge(initial.data, &nonce, &Channel::Unbound);
-    let Ok((challenge, question)) = challenged else { return Ok(false) };
-    Authentication::SaslContinue(&question).put(client.outbox.bytes());
-    let last = hear(client).await?;
-    let Ok(accepted) = challenge.finish(&verifier, body(&last)) else { return Ok(false) };
-    Authentication::SaslFinal(&accepted.last_word).put(client.outbox.bytes());
-    Ok(true)
-}
-
-/// The client's next message of authentication.
-async fn hear(client: &mut Client) -> Result<Vec<u8>, Option<Answer>> {
-    loop {
-        let step = client.inbox.step(|_, total| total.min(AUTHENTICATION_MAX));
-        if let Some(piece) = step.map_err(|error| Some(Answer::protocol(&error)))? {
-            if piece.tag != tag::PASSWORD || piece.len < piece.total {
-                let error = wire::Error::Malformed("password message");
-                return Err(Some(Answer::protocol(&error)));
-            }
-            let message = client.inbox.peek(piece.len).to_vec();
-            client.inbox.discard(piece.len);
-            return Ok(message);
-        }
-        if !client.listen().await {
-            return Err(None);
-        }
-    }
+    let found = upstreams.find(|upstream| upstream.user() == Some(user))?;
+    let password = found.password().map(|password| Secret::plain(password.clone()));
+    Some(Arc::new(password.unwrap_or(Secret::None)))
 }

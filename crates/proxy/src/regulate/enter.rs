@@ -11,48 +11,13 @@ use super::notice;
 use super::talk::Notices;
 use super::{Failure, House, Session};
 use crate::answer::Answer;
+use crate::authenticate::Stopped;
 use crate::login;
 use crate::pool::{Key, Parameter};
-use crate::pump::End;
 use crate::settings::{APPLICATION_NAME, Reported};
 
 /// The parameter with which a client asks to be told why it is pinned.
 const NOTICES: &[u8] = b"surgetank.notices";
-
-/// Why a client does not get in.
-pub(super) enum Stopped {
-    /// It is told.
-    With(Answer, Outcome),
-    /// It left.
-    Gone,
-}
-
-impl From<wire::Error> for Stopped {
-    fn from(error: wire::Error) -> Self {
-        Self::refused(Answer::protocol(&error))
-    }
-}
-
-impl Stopped {
-    pub(super) fn refused(answer: Answer) -> Self {
-        let outcome = Outcome::Error(answer.code);
-        Self::With(answer, outcome)
-    }
-}
-
-impl From<End> for Stopped {
-    fn from(end: End) -> Self {
-        match end {
-            End::Dismissed(answer) => Self::refused(answer),
-            End::Done
-            | End::Terminated
-            | End::ClientGone
-            | End::ServerGone
-            | End::Unsent
-            | End::ServerBroken(_) => Self::Gone,
-        }
-    }
-}
 
 impl Session {
     /// Lets the client in and greets it; `None` if it does not get in, which it was told.

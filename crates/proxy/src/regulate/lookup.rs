@@ -10,9 +10,9 @@ use wire::frame::{body, put, put_text};
 use wire::frontend::{self, Execute, Parse};
 
 use super::Session;
-use super::enter::Stopped;
 use crate::access::{Access, AuthQuery, Credential, Person, Secret, Word};
 use crate::answer::Answer;
+use crate::authenticate::Stopped;
 use crate::backend::{Backend, OpenError, Opening};
 use crate::pool::Key;
 

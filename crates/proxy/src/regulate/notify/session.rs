@@ -109,6 +109,7 @@ impl Session {
     ) -> Result<Result<Listened, Answer>, End> {
         let (reply, mut answer) = oneshot::channel();
         let (session, _) = self.talk.who();
+        self.follow();
         let place = self.listener_place();
         let own = match &mut self.talk.listening {
             Some(own) => own,
