@@ -13,6 +13,7 @@
 
 mod activation;
 mod control;
+pub(crate) mod files;
 mod link;
 mod notify;
 mod orders;

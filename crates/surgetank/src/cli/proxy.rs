@@ -15,6 +15,7 @@ use trace::{Clock, DynoNames, NoSink, Sink};
 use crate::config::{Plan, Source};
 use crate::exit::Exit;
 use crate::out;
+use crate::service::files::raise_open_files;
 use crate::service::{Service, ServiceArgs};
 use crate::shutdown::on_runtime;
 
@@ -159,6 +160,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    raise_open_files();
     let service = Service::open(&args.service)?;
     let plan = args.plan()?;
     for note in &plan.notes {
