@@ -16,9 +16,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use wire::backend::BackendKey;
 
-use crate::Upstream;
 use crate::backend::{self, CancelKey};
 use crate::call::{Call, Turn};
+use crate::{Database, Upstream};
 
 /// How long a cancel request is held up for what the proxy itself sent ahead of a session's
 /// request. The server tells of its end only together with the request's, so time must do: a
@@ -52,7 +52,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Target {
     state: Mutex<State>,
-    upstream: Mutex<Upstream>,
+    database: Mutex<Arc<Database>>,
     /// A cancel request was delivered.
     delivered: Notify,
     /// Where the session is called while it waits.
@@ -62,9 +62,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn new(upstream: &Upstream) -> Self {
+    fn new(database: Arc<Database>) -> Self {
         Self {
-            upstream: Mutex::new(upstream.clone()),
+            database: Mutex::new(database),
             state: Mutex::new(State { holds: Holds::Nothing, under_way: 0 }),
             delivered: Notify::new(),
             call: Arc::default(),
@@ -73,8 +73,8 @@ impl Target {
     }
 
     /// From now on the session's server connections are to this server.
-    pub(crate) fn aim(&self, upstream: &Upstream) {
-        *self.upstream.lock() = upstream.clone();
+    pub(crate) fn aim(&self, database: Arc<Database>) {
+        *self.database.lock() = database;
     }
 
     /// The session waits for a server connection.
@@ -139,8 +139,8 @@ impl Target {
             is_patient = timeout(FIRST, settled).await.is_ok();
         };
         let _under_way = UnderWay(self);
-        let upstream = self.upstream.lock().clone();
-        backend::cancel(&upstream, &key).await;
+        let database = Arc::clone(&self.database.lock());
+        backend::cancel(&database.upstream, &key).await;
     }
 }
 
@@ -188,8 +188,8 @@ type Passed = (i32, Box<[u8]>);
 
 impl Registry {
     /// Makes up a key for a new session.
-    pub(crate) fn enter(self: &Arc<Self>, upstream: &Upstream) -> Entry {
-        let target = Arc::new(Target::new(upstream));
+    pub(crate) fn enter(self: &Arc<Self>, database: Arc<Database>) -> Entry {
+        let target = Arc::new(Target::new(database));
         let secret: [u8; 4] = rand::random();
         let mut sessions = self.sessions.lock();
         let pid = loop {

@@ -84,22 +84,7 @@ pub(crate) async fn serve(
     (house, worker): (&Arc<House>, usize),
     card: &Arc<Card>,
 ) {
-    let scribe = Scribe::new(&house.journal, card);
-    let talk = Talk::new(conversation, scribe, &house.settings);
-    let session = Session {
-        house: Arc::clone(house),
-        worker,
-        client,
-        to_server: Outbox::default(),
-        may_speak: true,
-        talk,
-        key: Arc::default(),
-        own: Arc::new(Credential::None),
-        credential: Arc::new(Credential::None),
-        generation: house.generation(),
-        entry: house.cancels.enter(&house.database().upstream),
-        kill: Kill::new(&card.end),
-    };
+    let session = Session::new(client, conversation, (house, worker), card);
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
     if let Some(session) = Box::pin(session.enter(packet, arrived)).await {
@@ -108,7 +93,32 @@ pub(crate) async fn serve(
 }
 
 impl Session {
-    async fn run(mut self) {
+    /// In a box from its beginning, and not in the future that carries it: there are many of them.
+    fn new(
+        client: Client,
+        conversation: Conversation,
+        (house, worker): (&Arc<House>, usize),
+        card: &Arc<Card>,
+    ) -> Box<Self> {
+        let scribe = Scribe::new(&house.journal, card);
+        let talk = Talk::new(conversation, scribe, &house.settings);
+        Box::new(Self {
+            house: Arc::clone(house),
+            worker,
+            client,
+            to_server: Outbox::default(),
+            may_speak: true,
+            talk,
+            key: Arc::default(),
+            own: Arc::new(Credential::None),
+            credential: Arc::new(Credential::None),
+            generation: house.generation(),
+            entry: house.cancels.enter(house.database()),
+            kill: Kill::new(&card.end),
+        })
+    }
+
+    async fn run(mut self: Box<Self>) {
         let end = loop {
             match self.local() {
                 Ok(Local::Done) => {
@@ -224,7 +234,7 @@ impl Session {
         key.parameters.clone_from(&self.key.parameters);
         self.key = Arc::new(key);
         self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
-        self.entry.target.aim(&database.upstream);
+        self.entry.target.aim(Arc::clone(&database));
     }
 
     async fn wait(&mut self, waiting: Waiting) -> Result<Lease, Failure> {

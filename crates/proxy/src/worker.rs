@@ -242,30 +242,37 @@ impl Worker {
             return;
         }
         let client = Client::new(Stream::Plain(Socket::Tcp(stream)), Some(peer.ip()));
+        // In boxes, all that is not for long: a session is carried in here as long as it lives.
+        match Box::pin(self.hear(client)).await {
+            Some((client, Wish::Session(packet))) => {
+                let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
+                let addresses = (peer, client.stream.local_addr());
+                let badge = self.badge(&session, dyno.as_deref(), addresses, arrived);
+                self.let_in(client, packet, badge).await;
+            }
+            Some((client, Wish::Cancel(packet))) => {
+                self.kill.run_until_cancelled(Box::pin(self.cancel(&packet))).await;
+                // The client waits for the end of this connection.
+                Box::pin(client.part()).await;
+            }
+            None => {}
+        }
+    }
+
+    /// What a client wants; nothing if it left, or was sent away.
+    async fn hear(&self, client: Client) -> Option<(Client, Wish)> {
         let access = self.shared.doorman.access();
         let wish = tokio::select! {
             wish = timeout(LOGIN_TIME, login::read_wish(client, &access)) => wish,
-            () = self.kill.cancelled() => return,
+            () = self.kill.cancelled() => return None,
         };
-        drop(access);
         match wish {
-            Ok(Ok((client, Wish::Session(packet)))) => {
-                let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
-                let badge = self.badge(
-                    &session,
-                    dyno.as_deref(),
-                    (peer, client.stream.local_addr()),
-                    arrived,
-                );
-                self.let_in(client, packet, badge).await;
+            Ok(Ok(wish)) => Some(wish),
+            Ok(Err(Refused::With(client, answer))) => {
+                client.dismiss(&answer).await;
+                None
             }
-            Ok(Ok((client, Wish::Cancel(packet)))) => {
-                self.kill.run_until_cancelled(self.cancel(&packet)).await;
-                // The client waits for the end of this connection.
-                client.part().await;
-            }
-            Ok(Err(Refused::With(client, answer))) => client.dismiss(&answer).await,
-            Ok(Err(Refused::Gone)) | Err(_) => {}
+            Ok(Err(Refused::Gone)) | Err(_) => None,
         }
     }
 
@@ -301,15 +308,16 @@ impl Worker {
             return Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
         }
         let Some(entry) = self.shared.databases.find(badge.database.as_bytes()) else {
-            return client.dismiss(&Answer::no_database(badge.database.as_bytes())).await;
+            let answer = Answer::no_database(badge.database.as_bytes());
+            return Box::pin(client.dismiss(&answer)).await;
         };
         if entry.door.is_disabled() {
-            return client.dismiss(&Answer::disabled(&badge.database)).await;
+            return Box::pin(client.dismiss(&Answer::disabled(&badge.database))).await;
         }
         let roster = &self.shared.journal.roster;
         let most = self.shared.config.read().max_client_conn;
         if most.is_some_and(|most| roster.len() >= most.get() as usize) {
-            return client.dismiss(&Answer::too_many_clients()).await;
+            return Box::pin(client.dismiss(&Answer::too_many_clients())).await;
         }
         badge.entry = entry.label.clone();
         let open = Open::new(&self.shared.journal, &badge);
@@ -329,7 +337,8 @@ impl Worker {
                 regulate::serve(client, packet, conversation, arrived, place, card).await;
             }
             None => {
-                let Some(client) = wait_at_door(client, entry, card).await else { return };
+                let waits = Box::pin(wait_at_door(client, entry, card));
+                let Some(client) = waits.await else { return };
                 let database = entry.database();
                 let place = (&*self.shared, &*database);
                 // In a box: it is larger than what `regulate` mode needs here.

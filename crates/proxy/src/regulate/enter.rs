@@ -21,7 +21,11 @@ const NOTICES: &[u8] = b"surgetank.notices";
 
 impl Session {
     /// Lets the client in and greets it; `None` if it does not get in, which it was told.
-    pub(super) async fn enter(mut self, packet: Vec<u8>, arrived: Micros) -> Option<Self> {
+    pub(super) async fn enter(
+        mut self: Box<Self>,
+        packet: Vec<u8>,
+        arrived: Micros,
+    ) -> Option<Box<Self>> {
         self.talk.arrives(arrived);
         let stopped = self.try_enter(&packet, arrived).await.err();
         let outcome = match &stopped {
