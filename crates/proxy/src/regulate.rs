@@ -130,6 +130,7 @@ impl Session {
                     Ok(()) => {}
                     Err(end) => break end,
                 },
+                Ok(Local::NeedsNews) => self.catch_up().await,
                 Ok(Local::NeedsListener) => match self.subscribe().await {
                     Ok(()) => {}
                     Err(end) => break end,

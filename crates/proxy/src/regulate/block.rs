@@ -18,7 +18,7 @@
 use trace::{Fingerprint, TransactionState};
 
 use super::plain::{Begin, Plain};
-use super::talk::{Place, Talk};
+use super::talk::{Mail, Place, Talk};
 use crate::buffer::Outbox;
 
 /// What of the session's transaction block exists here only.
@@ -72,6 +72,18 @@ impl Talk {
         // "A simple Query message also destroys the unnamed statement."
         self.drop_unnamed();
         Some((done, self.journal.read(text).fingerprint))
+    }
+
+    /// Whether a query may leave a channel of which something is still on its way: PostgreSQL would
+    /// have told it already. Asked again after the wait, it says no.
+    pub(super) fn needs_news(&mut self, text: &[u8]) -> bool {
+        if std::mem::take(&mut self.mail) == Mail::AllHere {
+            return false;
+        }
+        let is_active = self.listening.as_ref().is_some_and(super::notify::Listening::is_active);
+        let leaves =
+            |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+        is_active && (leaves(b"unlisten") || leaves(b"discard"))
     }
 
     /// Leaves what the session listens to, if that is known here alone; else the server must hear

@@ -23,6 +23,9 @@ pub(super) enum Local {
     NeedsServer,
     /// The next message needs the listener; it is still in the inbox.
     NeedsListener,
+    /// The next message may leave channels: what was notified before must have arrived. It is still
+    /// in the inbox.
+    NeedsNews,
 }
 
 /// What becomes of one message.
@@ -30,6 +33,7 @@ enum Fate {
     Discard,
     NeedsServer,
     NeedsListener,
+    NeedsNews,
 }
 
 impl Session {
@@ -55,6 +59,10 @@ impl Session {
                 Fate::NeedsListener => {
                     self.client.inbox.step_back();
                     return Ok(Local::NeedsListener);
+                }
+                Fate::NeedsNews => {
+                    self.client.inbox.step_back();
+                    return Ok(Local::NeedsNews);
                 }
             }
         }
@@ -90,6 +98,9 @@ impl Session {
             }
             tag::QUERY if is_whole => {
                 let Ok(text) = frontend::text(content) else { return Ok(Fate::NeedsServer) };
+                if talk.needs_news(text) {
+                    return Ok(Fate::NeedsNews);
+                }
                 let Some((done, statement)) = talk.answer(text) else {
                     return Ok(talk.needs(text));
                 };

@@ -48,6 +48,14 @@ pub(super) enum Notices {
     Off,
 }
 
+/// Whether all has arrived that was notified before the message at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mail {
+    #[default]
+    OnItsWay,
+    AllHere,
+}
+
 /// A session's side of the conversation.
 #[derive(Debug)]
 pub(super) struct Talk {
@@ -77,6 +85,7 @@ pub(super) struct Talk {
     /// The last `BEGIN` that was deferred.
     pub(super) begin: Option<(Begin, Arc<Prepared>)>,
     /// Channels that a listener of ours hears for it.
+    pub(super) mail: Mail,
     pub(super) listening: Option<Listening>,
     /// A request was refused: the rest of its batch is not heard.
     pub(super) refusing: bool,
@@ -108,6 +117,7 @@ impl Talk {
             notice: None,
             block: Block::Closed,
             begin: None,
+            mail: Mail::default(),
             listening: None,
             refusing: false,
             fatal: false,

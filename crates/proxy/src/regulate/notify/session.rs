@@ -18,6 +18,7 @@ use crate::pump::End;
 use crate::regulate::Session;
 use crate::regulate::leased::client_want;
 use crate::regulate::plain::Plain;
+use crate::regulate::talk::Mail;
 
 impl Session {
     /// Hears the client, and hands it what is notified meanwhile.
@@ -162,13 +163,18 @@ impl Session {
             return;
         }
         let own = self.entry.key().pid;
-        match (&self.talk.listening, tenants.of(backend.0)) {
-            (Some(listening), Some(other)) if listening.is_active() && other != own => {
-                listening.catch_up().await;
-            }
-            _ => {}
+        if let Some(listening) = self.talk.listening.as_ref().filter(|own| own.is_active()) {
+            listening.catch_up().await;
         }
         tenants.moves_in(backend, own);
+    }
+
+    /// Waits for all that was notified so far.
+    pub(in crate::regulate) async fn catch_up(&mut self) {
+        self.talk.mail = Mail::AllHere;
+        if let Some(listening) = &self.talk.listening {
+            listening.catch_up().await;
+        }
     }
 
     /// The session is about to give its backend back.
