@@ -32,7 +32,9 @@ class TokioPostgres:
     name = "tokio-postgres"
     VERSION = "0.7.18"
     LIMIT = 120
-    # Users, passwords and extensions that its tests name.
+    # Users, passwords and extensions that its tests name; in regulate mode the users are ours to know.
+    USERS = {"postgres": "", "pass_user": "password", "md5_user": "password",
+             "scram_user": "password"}
     HBA = """host all pass_user 127.0.0.1/32 password
 host all md5_user 127.0.0.1/32 md5
 host all scram_user 127.0.0.1/32 scram-sha-256

@@ -119,8 +119,10 @@ class Server:
         self.superuser = superuser
         self.log = folder.parent / f"{folder.name}.log"
 
-    def url(self, database):
-        return f"postgres://{self.superuser}@127.0.0.1:{self.port}/{database}"
+    def url(self, database, user=""):
+        """The superuser's URL; without a user each client is itself."""
+        who = "" if user is None else f"{user or self.superuser}@"
+        return f"postgres://{who}127.0.0.1:{self.port}/{database}"
 
     def psql(self, sql, database="postgres"):
         """Runs SQL as the superuser; gives what psql prints, unaligned."""

@@ -1,5 +1,6 @@
 //! How a client proves who it is: a user of a database, or an admin.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -247,7 +248,7 @@ impl Login<'_> {
     }
 
     async fn password(&mut self, user: &[u8], secret: Option<&Secret>) -> Result<Test, Stopped> {
-        if self.client.address.is_some() && self.client.stream.tls().is_none() {
+        if self.client.stream.tls().is_none() && leaves_the_machine(self.client.address) {
             let text = "surgetank: a password is taken over TLS only; connect with sslmode=require";
             return Err(Stopped::refused(Answer::new(SqlState(*b"28000"), text)));
         }
@@ -318,4 +319,22 @@ fn violation(refused: Refused) -> Stopped {
 fn is_same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).fold(0, |all, (left, right)| all | (left ^ right)) == 0
+}
+
+/// Whether others could read what a client says in the clear: not over a Unix socket or loopback.
+fn leaves_the_machine(address: Option<IpAddr>) -> bool {
+    address.is_some_and(|address| !address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_clear_stays_on_the_machine() {
+        let leaves = |address: &str| leaves_the_machine(Some(address.parse().unwrap()));
+        assert!(!leaves("127.0.0.7") && !leaves("::1") && !leaves("::ffff:127.0.0.1"));
+        assert!(leaves("10.0.0.1") && leaves("2001:db8::1"));
+        assert!(!leaves_the_machine(None));
+    }
 }

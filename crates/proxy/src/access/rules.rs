@@ -17,7 +17,7 @@ pub enum Method {
     Md5,
     /// By its password, challenged by SCRAM-SHA-256, bound to our certificate where there is TLS.
     Scram,
-    /// By its password as it is; only over TLS or a Unix socket.
+    /// By its password as it is; only over TLS, loopback or a Unix socket.
     Password,
     /// By a certificate that our authority has signed, whose common name is the user's.
     Cert,
