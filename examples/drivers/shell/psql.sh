@@ -49,6 +49,8 @@ echo "ok errors inside transactions"
 
 # Each new statement makes psql look for what has come.
 coproc LISTENER { psql "$DATABASE_URL" -XAt 2>&1; }
+# bash forgets its own name for it as soon as it has ended.
+listener=$LISTENER_PID
 echo "LISTEN news; SELECT 'listening';" >&"${LISTENER[1]}"
 until [ "${line:-}" = listening ]; do read -r -t 20 line <&"${LISTENER[0]}"; done
 ask -c "NOTIFY news, 'from another session'"
@@ -57,7 +59,7 @@ until [[ "$line" == *'"news" with payload "from another session"'* ]]; do
     read -r -t 20 line <&"${LISTENER[0]}"
 done
 echo '\q' >&"${LISTENER[1]}"
-wait "$LISTENER_PID" || true
+wait "$listener" || true
 echo "ok LISTEN and NOTIFY"
 
 running="SELECT count(*) FROM pg_stat_activity WHERE state = 'active'
