@@ -56,7 +56,7 @@ mod tls;
 mod upstream;
 mod worker;
 
-pub use access::{Access, AuthQuery, ClientSsl, Method, Rules, Users};
+pub use access::{Access, AuthQuery, Method, Rules, Users};
 pub use cancel::Stray;
 pub use config::{Config, Database, Mode, Setting};
 pub use control::{Control, DatabaseState, Ending, Order, Refused, Snapshot};
@@ -64,5 +64,5 @@ pub use error::Error;
 pub use handover::{Canceller, Handed, Held};
 pub use proxy::Proxy;
 pub use roster::{BOUNDS, Client, Doing, Histogram, Server, Totals};
-pub use tls::ClientTls;
+pub use tls::{ClientTls, SslMode};
 pub use upstream::{Endpoint, Upstream};

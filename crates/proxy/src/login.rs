@@ -9,7 +9,7 @@ use wire::startup::{self, Session, Startup};
 use crate::answer::Answer;
 use crate::client::Client;
 use crate::stream::{Socket, Stream};
-use crate::{Access, ClientSsl, ClientTls, tls};
+use crate::{Access, ClientTls, SslMode, tls};
 
 /// How long a client may take until it is logged in (PostgreSQL's `authentication_timeout`).
 pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ pub(crate) async fn read_wish(
     access: &Access,
 ) -> Result<(Client, Wish), Refused> {
     let tls = match access.sslmode {
-        ClientSsl::Disable => None,
+        SslMode::Disable => None,
         _ if client.address.is_none() => None,
         _ => access.tls.as_ref(),
     };
@@ -134,12 +134,12 @@ async fn encrypt(client: Client, tls: &ClientTls) -> Result<Client, Refused> {
 
 /// What a client is told whose connection is not encrypted as it must be.
 fn lacks_tls(client: &Client, access: &Access) -> Option<Answer> {
-    if client.address.is_none() || access.sslmode < ClientSsl::Require {
+    if client.address.is_none() || access.sslmode < SslMode::Require {
         return None;
     }
     let text = match client.stream.tls() {
         None => "surgetank: the connection must be encrypted",
-        Some(state) if access.sslmode >= ClientSsl::VerifyCa && tls::peer_name(state).is_none() => {
+        Some(state) if access.sslmode >= SslMode::VerifyCa && tls::peer_name(state).is_none() => {
             "surgetank: the connection requires a valid client certificate"
         }
         Some(_) => return None,

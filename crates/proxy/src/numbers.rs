@@ -13,7 +13,8 @@ pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>
 /// A set of numbers of our own making.
 pub(crate) type NumberSet<K> = HashSet<K, BuildHasherDefault<NumberHasher>>;
 
-/// Spreads one number over 64 bits (Fibonacci hashing, both halves of the product folded).
+/// Spreads one number over 64 bits (Fibonacci hashing; the low half, of which tables take the
+/// index, gets the better high one too).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NumberHasher(u64);
 
@@ -23,15 +24,8 @@ impl Hasher for NumberHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        let product = u128::from(self.0 ^ number) * 0x9e37_79b9_7f4a_7c15;
-        let bytes = product.to_le_bytes();
-        let half = |from: usize| {
-            bytes
-                .get(from..)
-                .and_then(|rest| rest.first_chunk())
-                .map_or(0, |b| u64::from_le_bytes(*b))
-        };
-        self.0 = half(0) ^ half(8);
+        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
     }
 
     fn write(&mut self, bytes: &[u8]) {

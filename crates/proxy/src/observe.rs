@@ -44,14 +44,11 @@ const LEFTOVER_MAX: usize = 64 * 1024;
 pub(crate) async fn serve(
     mut client: Client,
     packet: Vec<u8>,
-    conversation: Conversation,
-    arrived: Micros,
     (shared, database): (&Shared, &Database),
     card: &Arc<Card>,
 ) {
-    let journal = &shared.journal;
-    let kill = &card.end;
-    let mut watch = Watch::new(conversation, shared, database, card);
+    let (journal, kill, arrived) = (&shared.journal, &card.end, card.badge.connected);
+    let mut watch = Watch::new(shared, database, card);
     let mut server = match connect(shared, database).await {
         Ok(server) => server,
         Err(answer) => {
@@ -209,14 +206,9 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(
-        conversation: Conversation,
-        shared: &'a Shared,
-        database: &'a Database,
-        card: &Arc<Card>,
-    ) -> Self {
+    fn new(shared: &'a Shared, database: &'a Database, card: &Arc<Card>) -> Self {
         Self {
-            conversation,
+            conversation: Conversation::new(card.badge.session, card.badge.dyno),
             statements: Names::default(),
             portals: Names::default(),
             journal: Scribe::new(&shared.journal, card),

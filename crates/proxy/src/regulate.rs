@@ -79,28 +79,22 @@ struct Session {
 pub(crate) async fn serve(
     client: Client,
     packet: Vec<u8>,
-    conversation: Conversation,
-    arrived: Micros,
     (house, worker): (&Arc<House>, usize),
     card: &Arc<Card>,
 ) {
-    let session = Session::new(client, conversation, (house, worker), card);
+    let session = Session::new(client, (house, worker), card);
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
-    if let Some(session) = Box::pin(session.enter(packet, arrived)).await {
+    if let Some(session) = Box::pin(session.enter(packet, card.badge.connected)).await {
         Box::pin(session.run()).await;
     }
 }
 
 impl Session {
     /// In a box from its beginning, and not in the future that carries it: there are many of them.
-    fn new(
-        client: Client,
-        conversation: Conversation,
-        (house, worker): (&Arc<House>, usize),
-        card: &Arc<Card>,
-    ) -> Box<Self> {
+    fn new(client: Client, (house, worker): (&Arc<House>, usize), card: &Arc<Card>) -> Box<Self> {
         let scribe = Scribe::new(&house.journal, card);
+        let conversation = Conversation::new(card.badge.session, card.badge.dyno);
         let talk = Talk::new(conversation, scribe, &house.settings);
         Box::new(Self {
             house: Arc::clone(house),

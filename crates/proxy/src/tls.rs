@@ -13,10 +13,12 @@ use crate::Error;
 mod certificate;
 mod client;
 mod server;
+mod sslmode;
 mod verify;
 
 pub use client::ClientTls;
 pub(crate) use server::{Attempt, Given, ServerTls, end_point};
+pub use sslmode::SslMode;
 
 /// What both sides agree on by ALPN since PostgreSQL 17.
 const ALPN: &[u8] = b"postgresql";

@@ -10,6 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::access::Secret;
 use crate::stream::Stream;
 use crate::tls::{Given, ServerTls};
 
@@ -150,8 +151,9 @@ impl Upstream {
         self.tls.connect(&self.endpoint).await
     }
 
-    pub(crate) fn password(&self) -> Option<&Password> {
-        self.password.as_ref()
+    /// What proves to us who comes as the URL's user; nothing if the URL has no password.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        self.password.clone().map(Secret::plain)
     }
 }
 
@@ -254,7 +256,7 @@ mod tests {
             let upstream = Upstream::parse(url).unwrap();
             assert_eq!(upstream.endpoint, endpoint, "{url}");
             assert_eq!(upstream.user(), Some(user), "{url}");
-            assert_eq!(upstream.password().map(Password::reveal), password, "{url}");
+            assert_eq!(upstream.password.as_ref().map(Password::reveal), password, "{url}");
             assert_eq!(upstream.database(), Some(database), "{url}");
         }
     }

@@ -21,9 +21,7 @@ use crate::answer::Answer;
 use crate::cancel;
 use crate::client::Client;
 use crate::control::{Control, Orders};
-use crate::conversation::Conversation;
-use crate::databases::Databases;
-use crate::databases::Entry;
+use crate::databases::{Databases, Entry};
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
@@ -328,13 +326,9 @@ impl Worker {
     }
 
     async fn carry(&self, client: Client, packet: Vec<u8>, card: &Arc<Card>, entry: &Entry) {
-        let badge = &card.badge;
-        let conversation = Conversation::new(badge.session, badge.dyno);
-        let arrived = badge.connected;
         match &entry.house {
             Some(house) => {
-                let place = (house, self.number);
-                regulate::serve(client, packet, conversation, arrived, place, card).await;
+                regulate::serve(client, packet, (house, self.number), card).await;
             }
             None => {
                 let waits = Box::pin(wait_at_door(client, entry, card));
@@ -342,7 +336,7 @@ impl Worker {
                 let database = entry.database();
                 let place = (&*self.shared, &*database);
                 // In a box: it is larger than what `regulate` mode needs here.
-                Box::pin(observe::serve(client, packet, conversation, arrived, place, card)).await;
+                Box::pin(observe::serve(client, packet, place, card)).await;
             }
         }
     }

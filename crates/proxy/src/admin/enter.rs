@@ -95,6 +95,5 @@ async fn enter(
 fn own(user: &str, config: &Config) -> Word {
     let mut upstreams = config.databases.iter().map(|database| &database.upstream);
     let found = upstreams.find(|upstream| upstream.user() == Some(user))?;
-    let password = found.password().map(|password| Secret::plain(password.clone()));
-    Some(Arc::new(password.unwrap_or(Secret::None)))
+    Some(Arc::new(found.secret().unwrap_or(Secret::None)))
 }

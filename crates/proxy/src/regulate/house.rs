@@ -131,5 +131,5 @@ impl House {
 }
 
 fn own(database: &Database) -> Option<Arc<Secret>> {
-    database.upstream.password().map(|secret| Arc::new(Secret::plain(secret.clone())))
+    database.upstream.secret().map(Arc::new)
 }

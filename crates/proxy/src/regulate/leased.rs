@@ -214,7 +214,6 @@ impl<'a> Leased<'a> {
     /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
     fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
         let content = body(message);
-        let statement = self.talk.conversation.statement();
         let is_aside = self.talk.conversation.hears_aside();
         if piece.tag == reply::ERROR_RESPONSE && !is_aside && self.talk.conversation.is_ahead() {
             let report = Report::read(content);
@@ -231,23 +230,7 @@ impl<'a> Leased<'a> {
             return Ok(self.hear_aside(piece, message));
         }
         if piece.tag == reply::ERROR_RESPONSE {
-            self.transaction_ended(false);
-            self.mind_stale_plan(content);
-            self.talk.residue.note_rollback();
-            self.server.statements.undo(&self.talk.conversation.take_undone());
-            if self.talk.conversation.is_uncertain() {
-                let statement = self.talk.conversation.statement();
-                self.talk.pin(PinCause::Unknown, statement);
-            }
-            let report = Report::read(content);
-            if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
-                // A table has changed under a statement. The client prepares it again, as it must
-                // without a proxy, and must not be given the stale one.
-                self.house.statements.forget(statement);
-            }
-            if report.is_fatal() {
-                self.talk.hear_fatal();
-            }
+            self.failed(content);
         }
         if let Some((target, key)) = self.soon
             && self.talk.block == Block::Closed
@@ -271,6 +254,23 @@ impl<'a> Leased<'a> {
             return Ok(Shown::Nobody);
         }
         Ok(heard.shown)
+    }
+
+    /// A request of the client's has failed.
+    fn failed(&mut self, content: &[u8]) {
+        let (report, statement) = (Report::read(content), self.talk.conversation.statement());
+        self.transaction_ended(false);
+        if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
+            self.mind_stale_plan(content, statement);
+        }
+        self.talk.residue.note_rollback();
+        self.server.statements.undo(&self.talk.conversation.take_undone());
+        if self.talk.conversation.is_uncertain() {
+            self.talk.pin(PinCause::Unknown, statement);
+        }
+        if report.is_fatal() {
+            self.talk.hear_fatal();
+        }
     }
 
     /// Minds the few commands that clear things up.

@@ -84,8 +84,8 @@ pub(super) struct Talk {
     pub(super) block: Block,
     /// The last `BEGIN` that was deferred.
     pub(super) begin: Option<(Begin, Arc<Prepared>)>,
-    /// Channels that a listener of ours hears for it.
     pub(super) mail: Mail,
+    /// Channels that a listener of ours hears for it.
     pub(super) listening: Option<Listening>,
     /// A request was refused: the rest of its batch is not heard.
     pub(super) refusing: bool,

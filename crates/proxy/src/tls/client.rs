@@ -33,7 +33,7 @@ impl fmt::Debug for ClientTls {
 impl ClientTls {
     /// Loads our certificate (with those above it) and its key from PEM files; and the authorities
     /// by which clients' certificates are checked. A client may then show a certificate, and must
-    /// where [`ClientSsl::VerifyCa`](crate::ClientSsl::VerifyCa) or a rule says so.
+    /// where [`SslMode::VerifyCa`](crate::SslMode::VerifyCa) or a rule says so.
     ///
     /// # Errors
     /// [`Error::Certificate`] with the file.

@@ -13,21 +13,9 @@ use tokio_rustls::TlsConnector;
 use wire::scram::client::Binding;
 
 use super::verify::Verify;
-use super::{ALPN, certificate, provider, read_chain, read_key};
+use super::{ALPN, SslMode, certificate, provider, read_chain, read_key};
 use crate::stream::{Socket, Stream};
 use crate::{Endpoint, Error};
-
-/// Whether the server must speak TLS, and prove itself (libpq's `sslmode`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum SslMode {
-    Disable,
-    Allow,
-    #[default]
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
 
 /// Whether SCRAM is bound to the server's certificate (libpq's `channel_binding`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,13 +84,7 @@ impl ServerTls {
             // As libpq: whoever trusts all public authorities must at least compare the name.
             None if system => SslMode::VerifyFull,
             None => SslMode::default(),
-            Some("disable") => SslMode::Disable,
-            Some("allow") => SslMode::Allow,
-            Some("prefer") => SslMode::Prefer,
-            Some("require") => SslMode::Require,
-            Some("verify-ca") => SslMode::VerifyCa,
-            Some("verify-full") => SslMode::VerifyFull,
-            Some(other) => return Err(unknown("sslmode", other)),
+            Some(word) => word.parse().map_err(|_| unknown("sslmode", word))?,
         };
         if system && mode != SslMode::VerifyFull {
             return Err(Error::Url("sslrootcert=system needs sslmode=verify-full".to_owned()));

@@ -1,5 +1,6 @@
 //! Who may come in to `regulate`, and how they prove it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxy::{Access, AuthQuery, Database, Error, Method, Mode, Rules, Upstream, Users};
@@ -38,6 +39,14 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
+/// A database through a proxy, as somebody in particular.
+fn url_of(database: &testkit::Database, proxy: SocketAddr, user: &str, password: &str) -> String {
+    let mut url = url::Url::parse(&format!("postgres://{proxy}/{}", database.name)).expect("a URL");
+    url.set_username(user).expect("a URL with a host");
+    url.set_password(Some(password)).expect("a URL with a host");
+    url.to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn users_of_a_list_log_in_as_themselves() {
     let postgres = testkit::postgres().await;
@@ -59,12 +68,7 @@ async fn users_of_a_list_log_in_as_themselves() {
         config.access.users = Users::read_userlist(&list).unwrap();
     });
     let addr = proxy.listen(loopback(), None).unwrap();
-    let url = |user: &str, password: &str| {
-        let mut url = url::Url::parse(&format!("postgres://{addr}/{}", database.name)).unwrap();
-        url.set_username(user).unwrap();
-        url.set_password(Some(password)).unwrap();
-        url.to_string()
-    };
+    let url = |user: &str, password: &str| url_of(&database, addr, user, password);
     for person in [ann, bob] {
         // The second login finds the greeting kept and its own server connection.
         for _ in 0..2 {
@@ -129,12 +133,7 @@ async fn the_server_is_asked_about_users() {
         config.access.query = Some(AuthQuery::by(&asker.user));
     });
     let addr = proxy.listen(loopback(), None).unwrap();
-    let url = |user: &str, password: &str| {
-        let mut url = url::Url::parse(&format!("postgres://{addr}/{}", database.name)).unwrap();
-        url.set_username(user).unwrap();
-        url.set_password(Some(password)).unwrap();
-        url.to_string()
-    };
+    let url = |user: &str, password: &str| url_of(&database, addr, user, password);
     let session = try_login(&url(user, &database.owner.password)).await.unwrap();
     assert_eq!(&who(&session).await, user);
     for nobody in ["nobody", &odd] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxy::{Config, Mode, Proxy, Upstream};
 use testkit::{Database, Session, TestPostgres};
-use trace::{Clock, DynoNames, Event, Request, RequestKind, Sink};
+use trace::{Clock, DynoNames, Event, PinCause, Request, RequestKind, Sink};
 
 /// How long a condition may take to come true.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -112,6 +112,17 @@ impl Fixture {
     /// A session through the proxy that says which dyno it is.
     pub(crate) async fn connect_as(&self, dyno: &str) -> Session {
         testkit::connect(&format!("{}?application_name={dyno}", self.url())).await
+    }
+
+    /// Why sessions were pinned, in order.
+    pub(crate) fn pins(&self) -> Vec<PinCause> {
+        let events = self.all_events().into_iter();
+        events
+            .filter_map(|event| match event {
+                Event::SessionPinned { cause, .. } => Some(cause),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(crate) fn all_events(&self) -> Vec<Event> {

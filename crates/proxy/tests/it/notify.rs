@@ -47,16 +47,6 @@ async fn expect(raw: &mut Raw, text: &str, tags: &str) {
     assert_eq!(seen, tags, "{text}: {heard:?}");
 }
 
-fn pins(fixture: &Fixture) -> Vec<PinCause> {
-    let events = fixture.all_events().into_iter();
-    events
-        .filter_map(|event| match event {
-            Event::SessionPinned { cause, .. } => Some(cause),
-            _ => None,
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn who_listens_holds_no_server_connection() {
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
@@ -80,7 +70,7 @@ async fn who_listens_holds_no_server_connection() {
     direct.batch_execute("NOTIFY a").await.unwrap();
     let row = direct.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
     assert_eq!(hear(&mut one).await, said(row.get(0), "a", ""));
-    assert_eq!(pins(&fixture), []);
+    assert_eq!(fixture.pins(), []);
     let listened = fixture.requests().into_iter().filter(|r| r.backend == BackendPid::NONE);
     assert_eq!(listened.filter(|request| request.outcome == Outcome::Ok).count(), 3);
     drop((one, two, other, direct));
@@ -198,11 +188,11 @@ async fn what_postgresql_says_to_a_listen_is_passed_on() {
     ask(&mut other, &format!("NOTIFY {}, 'y'", &long[..63])).await;
     assert_eq!(hear(&mut raw).await, said(other.key.0, &long[..63], "y"));
     // In a transaction, or among other statements, the session keeps its connection instead.
-    assert_eq!(pins(&fixture), []);
+    assert_eq!(fixture.pins(), []);
     ask(&mut raw, "BEGIN").await;
     ask(&mut raw, "LISTEN c").await;
     expect(&mut raw, "COMMIT", "CZ").await;
-    testkit::wait_until(SOON, || pins(&fixture) == [PinCause::Listen]).await;
+    testkit::wait_until(SOON, || fixture.pins() == [PinCause::Listen]).await;
     drop((raw, other));
     fixture.end().await;
 }

@@ -2,21 +2,11 @@
 //! when it is free again.
 
 use proxy::Mode;
-use trace::{Event, PinCause};
+use trace::PinCause;
 use wire::backend::parameter;
 
 use crate::harness::{Fixture, limit};
 use crate::raw::{Message, Raw, first_value};
-
-fn pins(fixture: &Fixture) -> Vec<PinCause> {
-    let events = fixture.all_events().into_iter();
-    events
-        .filter_map(|event| match event {
-            Event::SessionPinned { cause, .. } => Some(cause),
-            _ => None,
-        })
-        .collect()
-}
 
 #[tokio::test]
 async fn settings_move_with_their_session() {
@@ -41,7 +31,7 @@ async fn settings_move_with_their_session() {
         );
         assert_eq!(first.get::<_, i32>(4), second.get::<_, i32>(4), "one server connection");
     }
-    assert_eq!(pins(&fixture), []);
+    assert_eq!(fixture.pins(), []);
     drop((one, two));
     fixture.end().await;
 }
@@ -108,14 +98,14 @@ async fn each_kind_of_session_state_pins_until_it_is_gone() {
         let client = fixture.connect().await;
         client.batch_execute(first).await.unwrap();
         client.batch_execute(then).await.unwrap();
-        assert_eq!(pins(&fixture).last(), Some(&expected), "{first}");
+        assert_eq!(fixture.pins().last(), Some(&expected), "{first}");
         client.batch_execute(last).await.unwrap();
         // There is only one server connection: it is free again, and not closed.
         other.batch_execute("SELECT 1").await.unwrap_or_else(|error| panic!("{last}: {error}"));
         client.batch_execute("SELECT 1").await.unwrap();
     }
     // What ends with its transaction pins nobody.
-    let told = pins(&fixture).len();
+    let told = fixture.pins().len();
     for text in [
         "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; COMMIT",
         "BEGIN; CREATE TEMP TABLE t (n int); ROLLBACK",
@@ -124,7 +114,7 @@ async fn each_kind_of_session_state_pins_until_it_is_gone() {
         other.batch_execute(text).await.unwrap();
         fixture.connect().await.batch_execute("SELECT 1").await.unwrap();
     }
-    assert_eq!(pins(&fixture).len(), told);
+    assert_eq!(fixture.pins().len(), told);
     drop(other);
     fixture.end().await;
 }

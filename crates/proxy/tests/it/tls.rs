@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use proxy::{Access, ClientSsl, Mode, Proxy, Rules, Users};
+use proxy::{Access, Mode, Proxy, Rules, SslMode, Users};
 use testkit::{Database, TestPostgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,7 +86,7 @@ async fn clients_with_every_sslmode() {
         // Who must encrypt, must.
         let access = Access {
             tls: Some(made.tls("proxy", None)),
-            sslmode: ClientSsl::Require,
+            sslmode: SslMode::Require,
             ..Access::default()
         };
         proxy.set_access(access).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use proxy::{
-    AuthQuery, ClientSsl, ClientTls, Config, Database, Method, Mode, Rules, Upstream, Users,
+    AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, SslMode, Upstream, Users,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -239,7 +239,7 @@ fn encryption(
     let loaded = ClientTls::load(&cert, &key, ca.as_deref());
     config.access.tls = Some(loaded.map_err(|error| places.wrong(&tls.cert.span(), error))?);
     if let Some(mode) = &tls.sslmode {
-        let mode_or: Result<ClientSsl, _> = mode.get_ref().parse();
+        let mode_or: Result<SslMode, _> = mode.get_ref().parse();
         config.access.sslmode = mode_or.map_err(|error| places.wrong(&mode.span(), error))?;
     }
     Ok(())

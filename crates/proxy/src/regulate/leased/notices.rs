@@ -1,7 +1,6 @@
 //! What the server says that concerns more than the request at hand.
 
-use trace::{SqlState, TransactionState};
-use wire::backend::Report;
+use trace::{Fingerprint, TransactionState};
 
 use super::Leased;
 use crate::buffer::{Inbox, Outbox};
@@ -35,19 +34,20 @@ impl Leased<'_> {
         self.talk.deliver(to_client);
     }
 
-    /// "cached plan must not change result type": a statement of the session was prepared before a
-    /// table of its changed, and can never be run again under its name. Which one is not said, so
-    /// all are prepared anew when they are needed next. The message is translated, the function
-    /// that raises it is not.
-    pub(super) fn mind_stale_plan(&mut self, content: &[u8]) {
-        let is_code =
-            Report::read(content).code == SqlState::FEATURE_NOT_SUPPORTED.as_str().as_bytes();
+    /// 0A000 may be "cached plan must not change result type": a table has changed under a
+    /// prepared statement, which can never be run again under its name. Its client prepares it
+    /// again, as it must without a proxy, and must not be given the stale one. Where the server
+    /// says that it is so (its message is translated, the function that raises it is not), it does
+    /// not say for which statement: all that the session has are prepared anew here when they are
+    /// needed next.
+    pub(super) fn mind_stale_plan(&mut self, content: &[u8], statement: Fingerprint) {
         let raiser = b"RRevalidateCachedQuery\0";
-        if is_code && content.windows(raiser.len()).any(|field| field == raiser) {
+        if content.windows(raiser.len()).any(|field| field == raiser) {
             for prepared in self.talk.names.values() {
                 self.server.statements.spoil(prepared.id);
             }
         }
+        self.house.statements.forget(statement);
     }
 
     /// Whether a notification of the server's (the session is pinned and listens there too) comes
