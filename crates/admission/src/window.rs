@@ -1,0 +1,46 @@
+//! What the law of the limit is told, and what it answers.
+
+use trace::Micros;
+
+/// What one slot of time showed of one database. *Short* means all but the long lane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// When it ended.
+    pub at: Micros,
+    /// How long it was.
+    pub length: Micros,
+    /// The limit in force.
+    pub limit: u32,
+    /// Short transactions that ended.
+    pub done: u32,
+    /// Their work: the sum of the base costs of their statements' fingerprints, in seconds.
+    /// Credited when a transaction ends.
+    pub work: f64,
+    /// How many short statements executed, as a mean over the time.
+    pub executing: f64,
+    /// How many long statements executed, as a mean over the time.
+    pub long: f64,
+    /// How many transactions were open with nothing to execute, as a mean over the time.
+    pub idle: f64,
+    /// How many backends waited for a lock, as a mean; unknown if nobody looked.
+    pub blocked: Option<f64>,
+    /// Time that the transactions that ended had held their connections: sum, in seconds.
+    pub held: f64,
+    /// The same: sum of squares.
+    pub held_squares: f64,
+    /// The part of the time in which somebody waited who could have executed but for the limit.
+    pub saturated: f64,
+    /// The most the limit may be: connections that can be had.
+    pub ceiling: u32,
+}
+
+/// What holds for the next slot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// How many short statements may execute.
+    pub limit: u32,
+    /// How long until the law wants to hear again.
+    pub slot: Micros,
+    /// Time at the slot's beginning that is not measured: what runs was admitted before.
+    pub settle: Micros,
+}
