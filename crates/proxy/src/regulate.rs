@@ -76,17 +76,19 @@ struct Session {
 }
 
 /// Carries one session from its startup packet to its end.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     client: Client,
     packet: Vec<u8>,
     (house, worker): (&Arc<House>, usize),
     card: &Arc<Card>,
-) {
-    let session = Session::new(client, (house, worker), card);
+) -> impl Future<Output = ()> + use<> {
+    let (session, connected) = (Session::new(client, (house, worker), card), card.badge.connected);
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
-    if let Some(session) = Box::pin(session.enter(packet, card.badge.connected)).await {
-        Box::pin(session.run()).await;
+    async move {
+        if let Some(session) = Box::pin(session.enter(packet, connected)).await {
+            Box::pin(session.run()).await;
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::databases::{Databases, Entry};
 use crate::journal::Journal;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
-use crate::roster::{Badge, Card};
+use crate::roster::{Badge, Card, Seat};
 use crate::stream::{Socket, Stream};
 use crate::{Config, Error, Mode};
 use crate::{admin, observe, regulate};
@@ -229,6 +229,20 @@ impl Drop for Open {
     }
 }
 
+/// Where a client is to go.
+enum Way {
+    Out(Answer),
+    Admin(Box<Badge>),
+    In(Guest),
+}
+
+/// One that was let in; what stands for it is dropped in this order.
+struct Guest {
+    entry: Arc<Entry>,
+    seat: Seat,
+    _open: Open,
+}
+
 impl Worker {
     /// Carries one connection from its first packet to its end.
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, dyno: Option<Arc<str>>) {
@@ -240,20 +254,33 @@ impl Worker {
             return;
         }
         let client = Client::new(Stream::Plain(Socket::Tcp(stream)), Some(peer.ip()));
-        // In boxes, all that is not for long: a session is carried in here as long as it lives.
-        match Box::pin(self.hear(client)).await {
-            Some((client, Wish::Session(packet))) => {
-                let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
-                let addresses = (peer, client.stream.local_addr());
-                let badge = self.badge(&session, dyno.as_deref(), addresses, arrived);
-                self.let_in(client, packet, badge).await;
-            }
-            Some((client, Wish::Cancel(packet))) => {
+        // In boxes, all that is not for long: a session is carried in here as long as it lives, and
+        // what is an argument of a future stays in it to its end.
+        let Some((client, wish)) = Box::pin(self.hear(client)).await else { return };
+        let packet = match wish {
+            Wish::Session(packet) => packet,
+            Wish::Cancel(packet) => {
                 self.kill.run_until_cancelled(Box::pin(self.cancel(&packet))).await;
                 // The client waits for the end of this connection.
-                Box::pin(client.part()).await;
+                return Box::pin(client.part()).await;
             }
-            None => {}
+        };
+        let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
+        let addresses = (peer, client.stream.local_addr());
+        let badge = self.badge(&session, dyno.as_deref(), addresses, arrived);
+        match self.way(badge) {
+            Way::Out(answer) => Box::pin(client.dismiss(&answer)).await,
+            Way::Admin(badge) => {
+                let control = Control::new(&self.shared);
+                Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
+            }
+            Way::In(guest) => match &guest.entry.house {
+                Some(house) => {
+                    let place = (house, self.number);
+                    regulate::serve(client, packet, place, &guest.seat.card).await;
+                }
+                None => Box::pin(self.observe(client, packet, &guest)).await,
+            },
         }
     }
 
@@ -299,46 +326,34 @@ impl Worker {
         }
     }
 
-    /// Shows a client its way: to the admin database, or to the one it asked for.
-    async fn let_in(&self, client: Client, packet: Vec<u8>, mut badge: Badge) {
+    /// Where a client is to go: to the admin database, or to the one it asked for.
+    fn way(&self, mut badge: Badge) -> Way {
         if admin::is_asked_for(&badge.database, &self.shared.config.read()) {
-            let control = Control::new(&self.shared);
-            return Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
+            return Way::Admin(Box::new(badge));
         }
         let Some(entry) = self.shared.databases.find(badge.database.as_bytes()) else {
-            let answer = Answer::no_database(badge.database.as_bytes());
-            return Box::pin(client.dismiss(&answer)).await;
+            return Way::Out(Answer::no_database(badge.database.as_bytes()));
         };
         if entry.door.is_disabled() {
-            return Box::pin(client.dismiss(&Answer::disabled(&badge.database))).await;
+            return Way::Out(Answer::disabled(&badge.database));
         }
         let roster = &self.shared.journal.roster;
         let most = self.shared.config.read().max_client_conn;
         if most.is_some_and(|most| roster.len() >= most.get() as usize) {
-            return Box::pin(client.dismiss(&Answer::too_many_clients())).await;
+            return Way::Out(Answer::too_many_clients());
         }
         badge.entry = entry.label.clone();
         let open = Open::new(&self.shared.journal, &badge);
         let seat = roster.enter(badge, self.kill.child_token());
-        self.carry(client, packet, &seat.card, &entry).await;
-        drop(seat);
-        drop(open);
+        Way::In(Guest { entry, seat, _open: open })
     }
 
-    async fn carry(&self, client: Client, packet: Vec<u8>, card: &Arc<Card>, entry: &Entry) {
-        match &entry.house {
-            Some(house) => {
-                regulate::serve(client, packet, (house, self.number), card).await;
-            }
-            None => {
-                let waits = Box::pin(wait_at_door(client, entry, card));
-                let Some(client) = waits.await else { return };
-                let database = entry.database();
-                let place = (&*self.shared, &*database);
-                // In a box: it is larger than what `regulate` mode needs here.
-                Box::pin(observe::serve(client, packet, place, card)).await;
-            }
-        }
+    async fn observe(&self, client: Client, packet: Vec<u8>, guest: &Guest) {
+        let card = &guest.seat.card;
+        let waits = Box::pin(wait_at_door(client, &guest.entry, card));
+        let Some(client) = waits.await else { return };
+        let database = guest.entry.database();
+        observe::serve(client, packet, (&*self.shared, &*database), card).await;
     }
 
     async fn cancel(&self, packet: &[u8]) {
