@@ -107,32 +107,57 @@ struct Pump<'a> {
     server_deaf: bool,
 }
 
+/// Which sockets have nothing to read and will wake the task when they have: they need not be asked
+/// again while it runs.
+#[derive(Default)]
+struct Silent {
+    client: bool,
+    server: bool,
+}
+
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Poll<End> {
+        let mut silent = Silent::default();
         loop {
             let heard_client = judge.hears_client() && self.may_hear_client();
             let heard_server = self.may_hear_server();
-            let up = match self.poll_up(cx, judge) {
+            let moved = match self.turn(cx, judge, &mut silent) {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
             };
-            let down = match self.poll_down(cx, judge) {
-                Ok(moved) => moved,
-                Err(end) => return Poll::Ready(end),
-            };
-            let mut said = false;
-            if self.is_server_served() {
-                if judge.is_done(self.lanes.to_server) {
-                    return Poll::Ready(End::Done);
-                }
-                said = !self.lanes.to_server.is_empty();
-            }
             let hears_client_now = !heard_client && judge.hears_client() && self.may_hear_client();
             let has_room_now = hears_client_now || !heard_server && self.may_hear_server();
-            if !up && !down && !said && !has_room_now {
+            if !moved && !has_room_now {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Once down and once up; `true` if anything moved. Down first, since an answer often ends the
+    /// relay; but a server is offered something before it is heard, lest its end be taken for an
+    /// answer.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        judge: &mut impl Judge,
+        silent: &mut Silent,
+    ) -> Result<bool, End> {
+        let begins = self.is_first;
+        let mut moved = begins && self.poll_up(cx, judge, silent)?;
+        moved |= self.poll_down(cx, judge, silent)?;
+        let is_served = self.is_server_served();
+        if is_served {
+            if judge.is_done(self.lanes.to_server) {
+                return Err(End::Done);
+            }
+            moved |= !self.lanes.to_server.is_empty();
+        }
+        if !begins {
+            moved |= self.poll_up(cx, judge, silent)?;
+            // Then the judge is to be asked.
+            moved |= !is_served && self.is_server_served();
+        }
+        Ok(moved)
     }
 
     fn may_hear_client(&self) -> bool {
@@ -154,12 +179,19 @@ impl Pump<'_> {
     }
 
     /// Client to server; `true` if anything moved.
-    fn poll_up(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Result<bool, End> {
+    fn poll_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        judge: &mut impl Judge,
+        silent: &mut Silent,
+    ) -> Result<bool, End> {
         let Lanes { client, server, from_server, to_server } = &mut self.lanes;
         let mut moved = false;
         if judge.hears_client() && !to_server.is_full() && !client.outbox.is_full() {
             let read = if client.inbox.is_paused() {
                 true
+            } else if silent.client {
+                false
             } else {
                 match client.inbox.poll_fill(cx, &mut client.stream) {
                     Poll::Ready(Ok(1..)) => {
@@ -167,7 +199,10 @@ impl Pump<'_> {
                         true
                     }
                     Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
-                    Poll::Pending => false,
+                    Poll::Pending => {
+                        silent.client = client.inbox.has_room();
+                        false
+                    }
                 }
             };
             if read {
@@ -193,13 +228,20 @@ impl Pump<'_> {
     }
 
     /// Server to client; `true` if anything moved.
-    fn poll_down(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Result<bool, End> {
+    fn poll_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        judge: &mut impl Judge,
+        silent: &mut Silent,
+    ) -> Result<bool, End> {
         let Lanes { client, server, from_server, .. } = &mut self.lanes;
         let mut moved = false;
         let mut gone = false;
         if !client.outbox.is_full() {
             let read = if from_server.is_paused() {
                 true
+            } else if silent.server {
+                false
             } else {
                 match from_server.poll_fill(cx, &mut **server) {
                     Poll::Ready(Ok(1..)) => true,
@@ -207,7 +249,10 @@ impl Pump<'_> {
                         gone = true;
                         false
                     }
-                    Poll::Pending => false,
+                    Poll::Pending => {
+                        silent.server = from_server.has_room();
+                        false
+                    }
                 }
             };
             if read {

@@ -5,23 +5,26 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use rustls::CommonState;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream as Connecting};
 use tokio_rustls::TlsStream;
 
 use crate::Endpoint;
+
+mod unix;
+
+use unix::UnixSocket;
 
 /// A connection without encryption.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(UnixSocket),
 }
 
 impl Socket {
@@ -34,14 +37,17 @@ impl Socket {
                 SockRef::from(&stream).set_keepalive(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Endpoint::Unix(path) => {
+                let stream = Connecting::connect(path).await?;
+                Ok(Self::Unix(UnixSocket::new(stream.into_std()?)?))
+            }
         }
     }
 
     fn migrate(self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => Ok(Self::Tcp(TcpStream::from_std(stream.into_std()?)?)),
-            Self::Unix(stream) => Ok(Self::Unix(UnixStream::from_std(stream.into_std()?)?)),
+            Self::Unix(stream) => Ok(Self::Unix(UnixSocket::new(stream.into_std())?)),
         }
     }
 
@@ -52,10 +58,7 @@ impl Socket {
                 let copy = StdTcpStream::from(stream.as_fd().try_clone_to_owned()?);
                 Ok(Self::Tcp(TcpStream::from_std(copy)?))
             }
-            Self::Unix(stream) => {
-                let copy = StdUnixStream::from(stream.as_fd().try_clone_to_owned()?);
-                Ok(Self::Unix(UnixStream::from_std(copy)?))
-            }
+            Self::Unix(stream) => Ok(Self::Unix(UnixSocket::new(stream.duplicate()?)?)),
         }
     }
 
@@ -70,7 +73,7 @@ impl Socket {
         let mut context = Context::from_waker(Waker::noop());
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(&mut context).is_ready(),
-            Self::Unix(stream) => stream.poll_read_ready(&mut context).is_ready(),
+            Self::Unix(stream) => stream.seems_readable(&mut context),
         }
     }
 }
