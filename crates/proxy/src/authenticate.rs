@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::time::sleep;
 use trace::{Outcome, SqlState};
 use wire::backend::Authentication;
 use wire::frame::body;
@@ -19,6 +18,7 @@ use crate::journal::Journal;
 use crate::kill::Kill;
 use crate::pump::End;
 use crate::roster::Card;
+use crate::timer::sleep;
 use crate::upstream::Password;
 use crate::{Method, tls};
 

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 use trace::{BackendPid, Event, SessionId, SqlState};
 use wire::backend::tag;
 use wire::frontend;
@@ -21,6 +20,7 @@ use crate::pool::{Key, Kinds};
 use crate::settings::{Registry, Reported, Settings};
 use crate::statements::ServerStatements;
 use crate::stream::Stream;
+use crate::timer::timeout;
 
 mod login;
 

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::timeout;
 use wire::backend::BackendKey;
 
 use crate::backend::{self, CancelKey};
 use crate::call::{Call, Turn};
+use crate::timer::timeout;
 use crate::{Database, Upstream};
 
 /// How long a cancel request is held up for what the proxy itself sent ahead of a session's

@@ -7,11 +7,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::buffer::{Inbox, Outbox};
 use crate::stream::Stream;
+use crate::timer::timeout;
 
 /// How long a client that does not read may delay the end of its session.
 const FAREWELL: Duration = Duration::from_secs(2);

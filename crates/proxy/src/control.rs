@@ -248,7 +248,7 @@ impl Control {
             roster.servers_before(&entry.label, from) > 0
         };
         while entries.iter().any(stale) {
-            tokio::time::sleep(LOOK_EVERY).await;
+            crate::timer::sleep(LOOK_EVERY).await;
         }
         Ok(())
     }

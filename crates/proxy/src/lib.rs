@@ -52,6 +52,7 @@ mod roster;
 mod settings;
 mod statements;
 mod stream;
+mod timer;
 mod tls;
 mod upstream;
 mod worker;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 use trace::{BackendPid, Fingerprint, Micros, Outcome, SqlState};
 use wire::backend::{self, BackendKey};
 use wire::frame::{HEADER, body};
@@ -27,6 +26,7 @@ use crate::login;
 use crate::pump::{End, Judge, Lanes, pump};
 use crate::roster::Card;
 use crate::stream::Stream;
+use crate::timer::timeout;
 use crate::tls;
 use crate::worker::Shared;
 

@@ -17,6 +17,7 @@ use crate::access::Doorman;
 use crate::control::{Control, ORDERS_MAX, Order};
 use crate::databases::Databases;
 use crate::journal::Journal;
+use crate::timer::Timekeeper;
 use crate::worker::{Command, Shared, Worker};
 use crate::{Access, Config, Error, cancel, listen};
 
@@ -88,10 +89,11 @@ impl Proxy {
             orders: Mutex::default(),
         });
         let kill = CancellationToken::new();
+        let time = Arc::new(Timekeeper::start().map_err(Error::Worker)?);
         let workers = (0..count)
             .map(|number| {
                 let (shared, kill) = (Arc::clone(&shared), kill.clone());
-                start(Worker { number, shared, sessions: TaskTracker::new(), kill })
+                start(Worker { number, shared, sessions: TaskTracker::new(), kill }, &time)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { shared, workers, kill })
@@ -214,22 +216,23 @@ impl Running {
     }
 }
 
-fn start(worker: Worker) -> Result<Running, Error> {
+fn start(worker: Worker, time: &Arc<Timekeeper>) -> Result<Running, Error> {
     let sessions = worker.sessions.clone();
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let (sender, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Worker)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(Error::Worker)?;
+    let time = Arc::clone(time);
     let thread = thread::Builder::new()
         .name(format!("proxy-{}", worker.number))
         .spawn(move || {
             let shared = Arc::clone(&worker.shared);
+            time.keep_time_here();
             runtime.block_on(worker.run(receiver));
             // The idle connections are closed while a runtime is there to do it.
             shared.databases.close_idle();
             drop(runtime);
+            drop(time);
             let _ = sender.send(());
         })
         .map_err(Error::Worker)?;

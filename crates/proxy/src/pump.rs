@@ -107,27 +107,54 @@ struct Pump<'a> {
     server_deaf: bool,
 }
 
-/// Which sockets have nothing to read and will wake the task when they have: they need not be asked
-/// again while it runs.
+/// How one peer is heard while the task runs.
 #[derive(Default)]
-struct Silent {
-    client: bool,
-    server: bool,
+struct Ear {
+    /// The socket has nothing to read and will wake the task when it has: it is not asked again.
+    is_silent: bool,
+    /// In this turn nothing kept us from hearing it.
+    is_open: bool,
+}
+
+impl Ear {
+    /// Reads once; 0 is the peer's end.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        inbox: &mut Inbox,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<usize>> {
+        self.is_open = inbox.has_room();
+        if self.is_silent || !self.is_open {
+            return Poll::Pending;
+        }
+        let read = inbox.poll_fill(cx, stream);
+        self.is_silent = read.is_pending();
+        read
+    }
+}
+
+/// Both peers.
+#[derive(Default)]
+struct Ears {
+    client: Ear,
+    server: Ear,
 }
 
 impl Pump<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Poll<End> {
-        let mut silent = Silent::default();
+        let mut ears = Ears::default();
         loop {
-            let heard_client = judge.hears_client() && self.may_hear_client();
-            let heard_server = self.may_hear_server();
-            let moved = match self.turn(cx, judge, &mut silent) {
+            (ears.client.is_open, ears.server.is_open) = (false, false);
+            let moved = match self.turn(cx, judge, &mut ears) {
                 Ok(moved) => moved,
                 Err(end) => return Poll::Ready(end),
             };
-            let hears_client_now = !heard_client && judge.hears_client() && self.may_hear_client();
-            let has_room_now = hears_client_now || !heard_server && self.may_hear_server();
-            if !moved && !has_room_now {
+            // Writing may have made room to hear a peer that there was no room for.
+            let hears_client_now =
+                || !ears.client.is_open && judge.hears_client() && self.may_hear_client();
+            let hears_server_now = || !ears.server.is_open && self.may_hear_server();
+            if !moved && !hears_client_now() && !hears_server_now() {
                 return Poll::Pending;
             }
         }
@@ -140,11 +167,11 @@ impl Pump<'_> {
         &mut self,
         cx: &mut Context<'_>,
         judge: &mut impl Judge,
-        silent: &mut Silent,
+        ears: &mut Ears,
     ) -> Result<bool, End> {
         let begins = self.is_first;
-        let mut moved = begins && self.poll_up(cx, judge, silent)?;
-        moved |= self.poll_down(cx, judge, silent)?;
+        let mut moved = begins && self.poll_up(cx, judge, ears)?;
+        moved |= self.poll_down(cx, judge, ears)?;
         let is_served = self.is_server_served();
         if is_served {
             if judge.is_done(self.lanes.to_server) {
@@ -153,7 +180,7 @@ impl Pump<'_> {
             moved |= !self.lanes.to_server.is_empty();
         }
         if !begins {
-            moved |= self.poll_up(cx, judge, silent)?;
+            moved |= self.poll_up(cx, judge, ears)?;
             // Then the judge is to be asked.
             moved |= !is_served && self.is_server_served();
         }
@@ -183,26 +210,22 @@ impl Pump<'_> {
         &mut self,
         cx: &mut Context<'_>,
         judge: &mut impl Judge,
-        silent: &mut Silent,
+        ears: &mut Ears,
     ) -> Result<bool, End> {
         let Lanes { client, server, from_server, to_server } = &mut self.lanes;
         let mut moved = false;
         if judge.hears_client() && !to_server.is_full() && !client.outbox.is_full() {
             let read = if client.inbox.is_paused() {
+                ears.client.is_open = true;
                 true
-            } else if silent.client {
-                false
             } else {
-                match client.inbox.poll_fill(cx, &mut client.stream) {
+                match ears.client.poll(cx, &mut client.inbox, &mut client.stream) {
                     Poll::Ready(Ok(1..)) => {
                         self.is_first = false;
                         true
                     }
                     Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
-                    Poll::Pending => {
-                        silent.client = client.inbox.has_room();
-                        false
-                    }
+                    Poll::Pending => false,
                 }
             };
             if read {
@@ -232,27 +255,23 @@ impl Pump<'_> {
         &mut self,
         cx: &mut Context<'_>,
         judge: &mut impl Judge,
-        silent: &mut Silent,
+        ears: &mut Ears,
     ) -> Result<bool, End> {
         let Lanes { client, server, from_server, .. } = &mut self.lanes;
         let mut moved = false;
         let mut gone = false;
         if !client.outbox.is_full() {
             let read = if from_server.is_paused() {
+                ears.server.is_open = true;
                 true
-            } else if silent.server {
-                false
             } else {
-                match from_server.poll_fill(cx, &mut **server) {
+                match ears.server.poll(cx, from_server, server) {
                     Poll::Ready(Ok(1..)) => true,
                     Poll::Ready(Ok(0) | Err(_)) => {
                         gone = true;
                         false
                     }
-                    Poll::Pending => {
-                        silent.server = from_server.has_room();
-                        false
-                    }
+                    Poll::Pending => false,
                 }
             };
             if read {

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trace::{Event, SessionId};
@@ -27,6 +27,7 @@ use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
 use crate::roster::{Badge, Card, Seat};
 use crate::stream::{Socket, Stream};
+use crate::timer::{interval, sleep, timeout};
 use crate::{Config, Error, Mode};
 use crate::{admin, observe, regulate};
 

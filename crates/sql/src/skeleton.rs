@@ -38,6 +38,19 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// Whether eight bytes hold nothing that matters, as far as can be told of all at once: no byte from
+/// `"` to `9`, where all of ASCII that matters is, and none beyond ASCII.
+fn are_plain(bytes: [u8; 8]) -> bool {
+    const EACH: u64 = u64::MAX / 0xff;
+    const TOP: u64 = EACH * 0x80;
+    let bytes = u64::from_ne_bytes(bytes);
+    let ascii = bytes & !TOP;
+    // Sums stay within their bytes; the top bit tells whether the byte is as large as that.
+    let from_first = ascii + EACH * (0x80 - b'"' as u64);
+    let beyond_last = ascii + EACH * (0x80 - (b'9' as u64 + 1));
+    ((from_first & !beyond_last) | bytes) & TOP == 0
+}
+
 /// Writes a text's skeleton: the text with each plain number and string replaced by one byte.
 /// `false`, and nothing of use written, where that cannot be told.
 #[must_use]
@@ -48,6 +61,11 @@ pub fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
         let end = match CLASSES[usize::from(byte)] {
             Class::Plain => {
                 at += 1;
+                while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk())
+                    && are_plain(*bytes)
+                {
+                    at += bytes.len();
+                }
                 continue;
             }
             Class::Digit => number_end(text, at),
@@ -142,6 +160,21 @@ mod tests {
         for (a, b) in other {
             assert!(!same_skeleton(a, b), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn eight_bytes_are_plain_only_if_each_is() {
+        let matters = |byte: u8| CLASSES[usize::from(byte)] != Class::Plain;
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                for others in [b'a', b' ', b'!', b':', 0x7f] {
+                    let mut bytes = [others; 8];
+                    bytes[place] = byte;
+                    assert!(!(are_plain(bytes) && matters(byte)), "{byte} at {place}");
+                }
+            }
+        }
+        assert!(are_plain(*b"SELECT a") && are_plain(*b"_ = from"));
     }
 
     proptest! {

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trace::SqlState;
 use wire::backend::{self, Authentication, BackendKey};
@@ -21,6 +20,7 @@ use crate::control::Control;
 use crate::kill::Kill;
 use crate::login::LOGIN_TIME;
 use crate::roster::Badge;
+use crate::timer::timeout;
 
 /// What drivers want to know of a server.
 const PARAMETERS: [(&[u8], &[u8]); 8] = [

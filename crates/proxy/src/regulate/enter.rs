@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
 use trace::{Fingerprint, Micros, Outcome, RequestKind, SqlState};
 use wire::backend::{self, Authentication};
 use wire::startup::{self, Startup};
@@ -15,6 +14,7 @@ use crate::authenticate::Stopped;
 use crate::login;
 use crate::pool::{Key, Parameter};
 use crate::settings::{APPLICATION_NAME, Reported};
+use crate::timer::timeout;
 
 /// The parameter with which a client asks to be told why it is pinned.
 const NOTICES: &[u8] = b"surgetank.notices";

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
 use trace::SqlState;
 use wire::backend::{Report, tag};
 use wire::cursor::Cursor;
@@ -15,6 +14,7 @@ use crate::answer::Answer;
 use crate::authenticate::Stopped;
 use crate::backend::{Backend, OpenError, Opening};
 use crate::pool::Key;
+use crate::timer::timeout;
 
 impl Session {
     /// What the server says about a user; from memory if it was asked not long ago.

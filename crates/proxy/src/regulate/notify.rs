@@ -26,7 +26,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trace::SessionId;
@@ -49,6 +48,7 @@ use super::plain::Plain;
 use crate::answer::Answer;
 use crate::buffer::Outbox;
 use crate::pool::Key;
+use crate::timer::timeout;
 
 /// How long a session waits for the listener to catch up. One that takes longer has broken, or is
 /// about to.

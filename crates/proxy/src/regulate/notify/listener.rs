@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
 use trace::{SessionId, SqlState};
 use wire::backend::{Report, tag};
 use wire::cursor::Cursor;
@@ -23,6 +22,7 @@ use crate::backend::{Backend, OpenError, Opening};
 use crate::buffer::Outbox;
 use crate::pool::Key;
 use crate::regulate::House;
+use crate::timer::{sleep, timeout};
 
 /// How long the connection is kept when nobody listens any more: an app that restarts comes back.
 const LINGER: Duration = Duration::from_secs(3);
