@@ -4,6 +4,8 @@
 //! thread, no socket. The same calls give the same answers, so the simulator drives the very code
 //! that runs in the proxy.
 
+pub mod costs;
 pub mod window;
 
+pub use costs::Costs;
 pub use window::{Decision, Window};

@@ -7,7 +7,7 @@ use trace::Micros;
 pub struct Window {
     /// When it ended.
     pub at: Micros,
-    /// How long it was.
+    /// How long it was, without the time to settle.
     pub length: Micros,
     /// The limit in force.
     pub limit: u32,
@@ -39,7 +39,9 @@ pub struct Window {
 pub struct Decision {
     /// How many short statements may execute.
     pub limit: u32,
-    /// How long until the law wants to hear again.
+    /// How many long statements may execute beside them; what is over counts as short.
+    pub long: u32,
+    /// How long until the law wants to hear again, time to settle included.
     pub slot: Micros,
     /// Time at the slot's beginning that is not measured: what runs was admitted before.
     pub settle: Micros,
