@@ -61,8 +61,14 @@ impl Costs {
     /// was never seen: what statements cost here.
     #[must_use]
     pub fn base(&self, statement: Fingerprint) -> f64 {
+        self.known(statement).unwrap_or_else(|| self.any.base())
+    }
+
+    /// The same, of one that was seen.
+    #[must_use]
+    pub fn known(&self, statement: Fingerprint) -> Option<f64> {
         let known = self.young.get(&statement).or_else(|| self.old.get(&statement));
-        known.unwrap_or(&self.any).base()
+        known.map(Class::base)
     }
 }
 
