@@ -5,7 +5,9 @@
 //! that runs in the proxy.
 
 pub mod costs;
+pub mod law;
 pub mod window;
 
 pub use costs::Costs;
+pub use law::Law;
 pub use window::{Decision, Window};
