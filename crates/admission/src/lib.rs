@@ -10,7 +10,7 @@
 //!                │          ▼                 ▼
 //!                │        [fair] queue      long: a lane of its own
 //!                ▼
-//!             [meter] ── Window ─▶ Governor (the law) ── Decision ─▶ the limit
+//!             [meter] ── Window ─▶ Governor: the law ── Decision ─▶ the limit
 //! ```
 //!
 //! Start reading at [`Admission`].
@@ -20,6 +20,7 @@ mod book;
 mod ceiling;
 pub mod costs;
 mod fair;
+pub mod law;
 mod meter;
 mod pulse;
 pub mod window;
@@ -29,5 +30,6 @@ pub use book::Ticket;
 pub use ceiling::Rise;
 pub use costs::Costs;
 pub use fair::Manner;
+pub use law::Law;
 pub use meter::Counts;
 pub use window::{Decision, Governor, Window};

@@ -70,3 +70,33 @@ pub trait Governor: std::fmt::Debug + Send {
     /// The last change, if it was not told yet.
     fn untold(&mut self) -> Option<LimitChanged>;
 }
+
+impl Governor for crate::Law {
+    fn decision(&self) -> Decision {
+        Self::decision(self)
+    }
+
+    fn slot_ended(&mut self, window: &Window) -> Decision {
+        Self::slot_ended(self, window)
+    }
+
+    fn refused(&mut self, at: Micros) -> Decision {
+        Self::refused(self, at)
+    }
+
+    fn restarted(&mut self, at: Micros) -> Decision {
+        Self::restarted(self, at)
+    }
+
+    fn knee(&self) -> Option<u32> {
+        Self::knee(self)
+    }
+
+    fn change(&self) -> Option<LimitChanged> {
+        Some(Self::change(self))
+    }
+
+    fn untold(&mut self) -> Option<LimitChanged> {
+        Self::untold(self)
+    }
+}
