@@ -1,12 +1,13 @@
 //! What admission costs: nanoseconds for a whole transaction (request, two changes between
 //! executing and idling, end, and letting in the next) and for the shortest (request, end, next).
+//! Time on the CPU, as Linux counts it: others may be busy too.
 //!
 //! `cargo run --release -p admission --example cost`
 
 use std::io::Write;
 
 use admission::{Admission, Ask, Decision, Governor, Ticket, Verdict, Window};
-use trace::{Clock, DynoId, Fingerprint, LimitChanged, Micros};
+use trace::{DynoId, Fingerprint, LimitChanged, Micros};
 
 const ROUNDS: u64 = 2_000_000;
 const DYNOS: u64 = 100;
@@ -45,8 +46,15 @@ impl Governor for Fixed {
     }
 }
 
+/// Nanoseconds that this process has been on a CPU.
+fn on_cpu() -> std::io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/schedstat")?;
+    let first = text.split(' ').next().and_then(|number| number.parse().ok());
+    first.ok_or_else(|| std::io::Error::other("schedstat is not what it was"))
+}
+
 /// The nanoseconds of a round while so many wait.
-fn measure(clock: Clock, waiting: u64, with_idle: bool) -> f64 {
+fn measure(waiting: u64, with_idle: bool) -> std::io::Result<u64> {
     let mut admission = Admission::new(100, Some(Box::new(Fixed)));
     let mut running: Vec<Ticket> = Vec::new();
     let mut now = Micros::from_secs(1);
@@ -64,7 +72,7 @@ fn measure(clock: Clock, waiting: u64, with_idle: bool) -> f64 {
             running.push(ticket);
         }
     }
-    let begin = clock.now();
+    let begin = on_cpu()?;
     for round in 0..ROUNDS {
         now = now + Micros(10);
         let index = usize::try_from(round % 10).unwrap_or(0);
@@ -76,22 +84,18 @@ fn measure(clock: Clock, waiting: u64, with_idle: bool) -> f64 {
         admission.end(ticket, Some(statement), now);
         match (request(&mut admission, now), admission.next(now)) {
             (Verdict::Granted(ticket), _) | (_, Some(ticket)) => running[index] = ticket,
-            (Verdict::Queued(_), None) => return f64::NAN,
+            (Verdict::Queued(_), None) => return Err(std::io::Error::other("nobody is next")),
         }
     }
-    let took = clock.now() - begin;
-    #[expect(clippy::cast_precision_loss, reason = "a count of millions")]
-    let rounds = ROUNDS as f64;
-    took.as_secs_f64() * 1e9 / rounds
+    Ok((on_cpu()? - begin) / ROUNDS)
 }
 
 fn main() -> std::io::Result<()> {
-    let clock = Clock::start();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:>8}  {:>18}  {:>18}", "waiting", "one statement, ns", "two statements, ns")?;
     for waiting in [0, 1, 100, 10_000] {
-        let (one, two) = (measure(clock, waiting, false), measure(clock, waiting, true));
-        writeln!(out, "{waiting:>8}  {one:>18.0}  {two:>18.0}")?;
+        let (one, two) = (measure(waiting, false)?, measure(waiting, true)?);
+        writeln!(out, "{waiting:>8}  {one:>18}  {two:>18}")?;
     }
     Ok(())
 }

@@ -150,8 +150,8 @@ impl Admission {
             Some(tenant) => tenant,
             None => self.fair.introduce(ask.dyno, Manner::default()),
         };
-        let cost = self.costs.base(ask.statement);
-        let lane = self.lane(ask.statement);
+        let known = self.costs.known(ask.statement);
+        let (cost, lane) = (known.unwrap_or_else(|| self.costs.usual()), self.lane(known));
         let ticket = self.book.open(tenant, lane, ask.arrived);
         let entry = self.book.at_mut(ticket.index());
         (entry.statement, entry.until, entry.charged) = (ask.statement, ask.until, cost);
@@ -167,6 +167,9 @@ impl Admission {
     /// that happened.
     #[must_use]
     pub fn next(&mut self, now: Micros) -> Option<Ticket> {
+        if self.waiting() == 0 {
+            return None;
+        }
         let standing = self.pulse.standing();
         let [short, long] = Lane::ALL.map(|lane| {
             let waits = self.fair.waiting(lane) > 0 && self.has_room(lane);
@@ -436,10 +439,9 @@ impl Admission {
 
     /// Where a statement belongs, as far as one can tell. A stranger is short until it proves not
     /// to be.
-    fn lane(&self, statement: Fingerprint) -> Lane {
-        let known = if self.law.is_some() { self.costs.known(statement) } else { None };
+    fn lane(&self, known: Option<f64>) -> Lane {
         let is_long = known.is_some_and(|cost| cost > self.pulse.tau().as_secs_f64());
-        if is_long { Lane::Long } else { Lane::Short }
+        if is_long && self.law.is_some() { Lane::Long } else { Lane::Short }
     }
 
     /// Brings all up to date.
@@ -533,9 +535,7 @@ impl Admission {
             State::Free | State::Waiting | State::Idle => {}
         }
         if let Some(statement) = statement {
-            self.costs.observe(statement, took);
-            let base = self.costs.base(statement);
-            self.book.at_mut(index).work += base;
+            self.book.at_mut(index).work += self.costs.observe(statement, took);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::backend::{Backend, OpenError};
 use crate::budget::Budget;
 use crate::call::{Call, Turn};
 use crate::journal::Journal;
-use crate::numbers::NumberMap;
+use trace::numbers::NumberMap;
 use crate::pool::{Key, Pool, Take};
 use crate::settings::Settings;
 

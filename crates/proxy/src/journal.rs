@@ -12,7 +12,7 @@ use trace::{
     StatementSeen,
 };
 
-use crate::numbers::NumberSet;
+use trace::numbers::NumberSet;
 use crate::readings::{Found, Readings};
 use crate::roster::{Card, Roster};
 

@@ -41,7 +41,6 @@ mod journal;
 mod kill;
 mod listen;
 mod login;
-mod numbers;
 mod observe;
 mod pool;
 mod proxy;

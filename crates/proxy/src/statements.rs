@@ -15,7 +15,7 @@ use trace::{Fingerprint, SessionId};
 use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
-use crate::numbers::NumberMap;
+use trace::numbers::NumberMap;
 use crate::settings::Meaning;
 
 /// What our names on the server begin with.
