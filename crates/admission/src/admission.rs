@@ -34,7 +34,7 @@ pub struct Ask {
     pub statement: Fingerprint,
     /// When it came.
     pub arrived: Micros,
-    /// How long it may wait.
+    /// How long it may wait, if nothing else is known of its dyno.
     pub until: Micros,
 }
 
@@ -71,12 +71,12 @@ pub struct Admission {
     /// Of which a short statement executes, the oldest first.
     executing: Chain,
     counts: Counts,
-    /// Most connections, as the operator or the budget has it.
+    /// Most connections.
     cap: u32,
-    /// Most connections for which the server has room, if that is known.
-    room: u32,
     /// Most connections that can be had without opening too many at once.
     reach: u32,
+    /// Connections that are used for something else.
+    aside: u32,
     ceiling: Option<Ceiling>,
     paused: bool,
     law: Option<Box<dyn Governor>>,
@@ -99,8 +99,8 @@ impl Admission {
             executing: Chain::default(),
             counts: Counts::default(),
             cap,
-            room: u32::MAX,
             reach: u32::MAX,
+            aside: 0,
             ceiling: None,
             paused: false,
             law: None,
@@ -154,7 +154,9 @@ impl Admission {
         let (cost, lane) = (known.unwrap_or_else(|| self.costs.usual()), self.lane(known));
         let ticket = self.book.open(tenant, lane, ask.arrived);
         let entry = self.book.at_mut(ticket.index());
-        (entry.statement, entry.until, entry.charged) = (ask.statement, ask.until, cost);
+        let patience = self.fair.tenant(tenant).manner.patience;
+        entry.until = patience.map_or(ask.until, |patience| ask.arrived + patience);
+        entry.charged = cost;
         if self.fair.waiting(lane) == 0 && self.has_room(lane) {
             self.grant(ticket.index(), now);
             return Verdict::Granted(ticket);
@@ -264,7 +266,12 @@ impl Admission {
 
     /// No connection could be opened: the transaction waits again in its old place. `open` is how
     /// many connections there are; more are not tried before `until`.
-    pub fn refused(&mut self, ticket: Ticket, (open, until, rise): (u32, Micros, Rise), now: Micros) {
+    pub fn refused(
+        &mut self,
+        ticket: Ticket,
+        (open, until, rise): (u32, Micros, Rise),
+        now: Micros,
+    ) {
         self.ceiling = Some(Ceiling { held: open, until, rise });
         if !self.book.has(ticket) {
             return;
@@ -298,7 +305,7 @@ impl Admission {
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.rise(now);
         }
-        self.ceiling = self.ceiling.filter(|ceiling| ceiling.held < self.cap.min(self.room));
+        self.ceiling = self.ceiling.filter(|ceiling| ceiling.held < self.cap);
     }
 
     /// Who has waited too long: each until it is withdrawn.
@@ -336,14 +343,14 @@ impl Admission {
         self.cap = cap;
     }
 
-    /// The server has room for so many connections of ours.
-    pub fn set_room(&mut self, room: Option<u32>) {
-        self.room = room.unwrap_or(u32::MAX);
-    }
-
     /// So many connections can be had, counting those that may be opened now.
     pub fn set_reach(&mut self, reach: u32) {
         self.reach = reach;
+    }
+
+    /// So many connections are used for something else, for a moment.
+    pub fn set_aside(&mut self, connections: u32) {
+        self.aside = connections;
     }
 
     /// So many backends wait for locks, if somebody looked.
@@ -365,6 +372,11 @@ impl Admission {
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// All dynos that were introduced.
+    pub fn dynos(&self) -> impl Iterator<Item = DynoId> {
+        self.fair.tenants().iter().map(|tenant| tenant.dyno)
     }
 
     /// How it stands.
@@ -418,11 +430,11 @@ impl Admission {
     /// Most connections that may be held just now.
     fn most(&self) -> u32 {
         let ceiling = self.ceiling.map_or(u32::MAX, |ceiling| ceiling.held);
-        ceiling.min(self.cap).min(self.room)
+        ceiling.min(self.cap)
     }
 
     fn has_connection(&self) -> bool {
-        !self.paused && self.counts.held() < self.most().min(self.reach)
+        !self.paused && self.counts.held() + self.aside < self.most().min(self.reach)
     }
 
     /// Whether a new transaction may begin in this lane.
@@ -470,8 +482,7 @@ impl Admission {
     #[cold]
     fn slot_ended(&mut self, now: Micros) {
         // Not the ceiling of the moment: an outage says nothing of what the database can do.
-        let ceiling = self.cap.min(self.room);
-        let window = self.meter.window(self.decision.limit, ceiling, self.blocked);
+        let window = self.meter.window(self.decision.limit, self.cap, self.blocked);
         let Some(law) = &mut self.law else { return };
         if self.slot_ends > Micros::ZERO {
             self.decision = law.slot_ended(&window);

@@ -1,7 +1,7 @@
 //! Every transaction that waits or runs, in one slab; chains through it for the queues and for what
 //! executes, so that any of them is left in constant time.
 
-use trace::{Fingerprint, Micros};
+use trace::Micros;
 
 /// A transaction's place: it keeps it from its request to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,6 @@ pub(crate) struct Entry {
     pub(crate) tenant: u32,
     /// Earlier ones have lower numbers.
     pub(crate) order: u64,
-    pub(crate) statement: Fingerprint,
     /// When it was asked for.
     pub(crate) arrived: Micros,
     /// How long it may wait.
@@ -106,7 +105,6 @@ impl Book {
             was_long: lane == Lane::Long,
             tenant,
             order: self.orders,
-            statement: Fingerprint::NONE,
             arrived,
             until: Micros(u64::MAX),
             granted: arrived,

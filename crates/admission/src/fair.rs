@@ -25,11 +25,13 @@ pub struct Manner {
     /// older ones are refused early. A dyno whose clients are seen to leave the queue is treated so
     /// in any case.
     pub is_impatient: bool,
+    /// How long its requests may wait, if that is not for whoever asks to say.
+    pub patience: Option<Micros>,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { weight: 1, is_impatient: false }
+        Self { weight: 1, is_impatient: false, patience: None }
     }
 }
 

@@ -11,7 +11,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -168,10 +169,7 @@ impl World {
         match dice.below(5) {
             0 => admission.set_cap(1 + u32::try_from(dice.below(8)).unwrap()),
             1 => admission.lift(self.now),
-            2 => {
-                let room = u32::try_from(dice.below(8)).unwrap();
-                admission.set_room((room > 0).then_some(room));
-            }
+            2 => admission.set_reach(u32::try_from(3 + dice.below(8)).unwrap()),
             _ => admission.tick(self.now),
         }
         for ticket in admission.late(self.now) {
@@ -196,7 +194,7 @@ fn whatever_happens_nobody_is_let_in_without_room_and_nobody_is_forgotten() {
             assert_eq!(admission.waiting() as usize, world.queued.len(), "seed {seed}");
         }
         // When all that run end, all that wait get their turn, or are late.
-        (admission.set_room(None), admission.set_cap(8), admission.lift(world.now));
+        (admission.set_reach(8), admission.set_cap(8), admission.lift(world.now));
         for _ in 0..10_000 {
             world.now = world.now + Micros::from_millis(1);
             admission.tick(world.now);

@@ -270,7 +270,7 @@ fn an_outage_lets_one_try_and_its_end_lets_all_in() {
 fn only_where_clients_give_up_the_newest_come_first_and_old_ones_are_refused() {
     for is_impatient in [false, true] {
         let mut admission = Admission::new(1, None);
-        admission.introduce(WEB, Manner { weight: 1, is_impatient });
+        admission.introduce(WEB, Manner { is_impatient, ..Manner::default() });
         let running = granted(request(&mut admission, WEB, at(0)));
         let old = queued(request(&mut admission, WEB, at(0)));
         let new = queued(request(&mut admission, WEB, at(1100)));
