@@ -137,10 +137,9 @@ impl Gate {
             let mut closing = state.pool.surplus();
             if state.warm.look(held, now) {
                 let reserve = state.warm.reserve();
-                let is_old = |backend: &Box<Backend>| {
+                closing.extend(state.pool.expired(reserve, |backend| {
                     now - backend.rested > Warm::patience(backend.number())
-                };
-                closing.extend(state.pool.expired(reserve, is_old));
+                }));
             }
             closing
         };
