@@ -1,6 +1,8 @@
 //! The queue as a table: what happens, and who may begin then. Random programs are in
 //! `tests/programs.rs`.
 
+use trace::LimitChanged;
+
 use super::*;
 
 const WEB: DynoId = DynoId(1);
