@@ -223,8 +223,14 @@ impl Admission {
             return;
         }
         self.advance(now);
-        self.statement_ended(ticket.index(), None, now);
-        self.execute(ticket.index(), now);
+        let index = ticket.index();
+        if self.book.at(index).lane == Lane::Long {
+            self.book.at_mut(index).since = now;
+            return;
+        }
+        self.statement_ended(index, None, now);
+        self.book.at_mut(index).was_long = false;
+        self.execute(index, now);
     }
 
     /// The transaction is over. The statement is the one that executed last; without one nothing
