@@ -37,7 +37,10 @@ const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
 const DOWN: f64 = 1.4;
 const STEEP_DOWN: f64 = 2.4;
-/// The law rests after so many pairs that decided nothing,
+/// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known so well.
+const STILL: f64 = 0.025;
+const KNOWN: f64 = 0.1;
+/// The law rests after so many of those,
 const STEADY: i32 = 4;
 /// for so many slots.
 const REST: u32 = 6;
@@ -45,13 +48,15 @@ const REST: u32 = 6;
 const SATURATED: f64 = 0.7;
 /// Long statements run, if there are so many as a mean.
 const LONG: f64 = 0.25;
+/// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
+const RIVALS: f64 = 0.5;
 /// While they run, the limit is at most so many times what was found without them.
 const LONG_TIMES: f64 = 3.0;
 /// At least so many of them run beside the limit.
 const LONG_LEAST: u32 = 2;
 /// From this part of backends that wait for locks the limit does not grow, and from that it falls.
-const LOCKED: f64 = 0.65;
-const JAMMED: f64 = 0.8;
+const LOCKED: f64 = 0.85;
+const JAMMED: f64 = 0.95;
 /// What is left of the limit after the server refused a connection.
 const REFUSED: f64 = 0.7;
 /// Refusals within this time are one.
@@ -216,7 +221,7 @@ impl Law {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        if self.regime.changed(levels.shifted(e, shift)) {
+        if self.regime.changed(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
             self.evidence.fade(0.05);
             self.pace.restart(window, sample.seconds);
             self.steady = 0;
@@ -234,7 +239,10 @@ impl Law {
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
         let (e, error) = (self.evidence.elasticity(), self.evidence.error());
-        let gap = (e - TARGET).clamp(-1.0, 1.0);
+        // More short statements take from the long ones what they gain themselves.
+        let rivals = window.long.max(0.0);
+        let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
+        let gap = (e - taken - TARGET).clamp(-1.0, 1.0);
         let sure = gap.abs() / (1.5 * error);
         let urgency = if e < -0.05 {
             STEEP_DOWN
@@ -254,9 +262,12 @@ impl Law {
         }
         if sure >= 1.0 {
             self.pace.shorten();
-            self.steady = (self.steady - 2).max(0);
         } else {
             self.pace.lengthen(1.25);
+        }
+        if step.abs() >= STILL {
+            self.steady = (self.steady - 2).max(0);
+        } else if error < KNOWN {
             self.steady += 1;
         }
         self.set(self.centre * step.exp(), window.at, cause);

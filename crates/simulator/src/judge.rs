@@ -56,7 +56,7 @@ impl Oracle {
     #[must_use]
     pub fn ask(scenario: &Scenario, seed: u64, every: usize) -> Self {
         let one = |size: &u32| (*size, run(scenario, &mut Static(*size), seed));
-        let curve: Vec<_> = SIZES.iter().skip(1).step_by(every).map(one).collect();
+        let curve: Vec<_> = SIZES.iter().step_by(every).map(one).collect();
         let best = curve.iter().max_by_key(|(_, tally)| tally.total()).cloned();
         let half = |tally: &Tally, (from, to): (f64, f64)| tally.rate((from + to) / 2.0, to);
         let most = |span| curve.iter().map(|(_, t)| half(t, span)).fold(0.0, f64::max);

@@ -16,6 +16,7 @@ mod gate;
 pub mod judge;
 pub mod limiter;
 mod meter;
+pub mod random;
 pub mod scenario;
 mod station;
 pub mod tally;

@@ -10,6 +10,10 @@ const DITHER: f64 = 0.15;
 const COARSE: f64 = 1.6 * DITHER;
 const UNSURE: f64 = 0.25;
 
+/// Means beyond these are no measurements: of nothing is there so little or so much.
+const LEAST: f64 = 1e-12;
+const MOST: f64 = 1e12;
+
 /// What a slot showed, as the law calculates with it: all but `seconds`, `done` and `limit` as ln.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
@@ -28,16 +32,13 @@ impl Sample {
     /// None if nothing was done, or the numbers are none.
     pub(super) fn of(window: &Window) -> Option<Self> {
         let (seconds, done) = (window.length.as_secs_f64(), f64::from(window.done));
-        let sums = [window.work, window.held, window.held_squares];
-        let sound = sums.iter().all(|sum| sum.is_finite() && *sum > 0.0);
-        (sound && seconds > 0.0 && done > 0.0 && window.limit > 0).then(|| Self {
-            seconds,
-            limit: f64::from(window.limit),
-            done,
-            rate: (done / seconds).ln(),
-            held: (window.held / done).ln(),
-            work: (window.work / seconds).ln(),
-        })
+        let means = [done / seconds, window.held / done, window.work / seconds];
+        let squares = window.held_squares / window.held;
+        // A comparison with what is not a number is false.
+        let sound = means.iter().chain([&squares]).all(|mean| *mean > LEAST && *mean < MOST);
+        let [rate, held, work] = means.map(f64::ln);
+        let limit = f64::from(window.limit);
+        (sound && window.limit > 0).then_some(Self { seconds, limit, done, rate, held, work })
     }
 }
 
