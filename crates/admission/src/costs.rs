@@ -9,10 +9,10 @@
 //!
 //! The table is bounded: two generations, of which the older is dropped when the younger is full.
 
-use std::collections::HashMap;
 use std::mem;
 
 use trace::Fingerprint;
+use trace::numbers::NumberMap;
 
 /// Executions whose mean counts as one observation.
 const BLOCK: u32 = 64;
@@ -28,8 +28,8 @@ const MOST: f64 = 86_400.0;
 /// The base cost of every fingerprint of one database.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    young: HashMap<Fingerprint, Class>,
-    old: HashMap<Fingerprint, Class>,
+    young: NumberMap<Fingerprint, Class>,
+    old: NumberMap<Fingerprint, Class>,
     /// All statements as if they were one: what is said of a fingerprint not seen before.
     any: Class,
 }
@@ -41,13 +41,13 @@ impl Costs {
         Self::default()
     }
 
-    /// A statement took so many seconds on the server, lock waits and all.
-    pub fn observe(&mut self, statement: Fingerprint, seconds: f64) {
+    /// A statement took so many seconds on the server, lock waits and all. Gives its base cost now.
+    pub fn observe(&mut self, statement: Fingerprint, seconds: f64) -> f64 {
         let seconds = if seconds.is_nan() { LEAST } else { seconds.clamp(LEAST, MOST) };
         self.any.observe(seconds);
         if let Some(class) = self.young.get_mut(&statement) {
             class.observe(seconds);
-            return;
+            return class.base();
         }
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
@@ -55,14 +55,27 @@ impl Costs {
         let mut class = self.old.remove(&statement).unwrap_or_default();
         class.observe(seconds);
         self.young.insert(statement, class);
+        class.base()
     }
 
     /// What a statement costs at least, in seconds: more than zero, never infinite. Of one that
     /// was never seen: what statements cost here.
     #[must_use]
     pub fn base(&self, statement: Fingerprint) -> f64 {
+        self.known(statement).unwrap_or_else(|| self.usual())
+    }
+
+    /// The same, of one that was seen.
+    #[must_use]
+    pub fn known(&self, statement: Fingerprint) -> Option<f64> {
         let known = self.young.get(&statement).or_else(|| self.old.get(&statement));
-        known.unwrap_or(&self.any).base()
+        known.map(Class::base)
+    }
+
+    /// What statements cost here.
+    #[must_use]
+    pub fn usual(&self) -> f64 {
+        self.any.base()
     }
 }
 

@@ -12,7 +12,8 @@
 
 use std::sync::Arc;
 
-use trace::{Micros, Outcome};
+use trace::{Fingerprint, Micros, Outcome};
+use wire::frame::body;
 
 use crate::access::Credential;
 use crate::answer::Answer;
@@ -42,12 +43,13 @@ mod notify;
 mod plain;
 mod question;
 mod residue;
+mod room;
 mod talk;
 mod tidying;
 
 use failure::Failure;
 pub(crate) use house::House;
-use leased::Leased;
+use leased::{Leased, client_want};
 use local::Local;
 use talk::Talk;
 
@@ -193,8 +195,8 @@ impl Session {
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
     /// session is assigned its backend.
     async fn obtain(&mut self, arrived: Micros) -> Result<(Lease, Box<Backend>), Failure> {
-        let (_, dyno) = self.talk.who();
-        let mut asked = self.house.gate.request(dyno, arrived, &self.entry.target.call);
+        let who = (self.talk.who().1, self.first_statement());
+        let mut asked = self.house.gate.request(who, arrived, &self.entry.target.call);
         let mut waited = false;
         loop {
             let lease = match asked {
@@ -205,7 +207,7 @@ impl Session {
                 }
             };
             self.follow();
-            match self.connect(lease, arrived).await? {
+            match self.connect(lease).await? {
                 Connected::Yes(lease, backend, opened) => {
                     let at = if waited || opened { self.house.journal.now() } else { arrived };
                     self.talk.assigned(backend.cancel_key.pid, at);
@@ -214,6 +216,18 @@ impl Session {
                 Connected::BackInLine(waiting) => asked = Asked::Queued(waiting),
             }
         }
+    }
+
+    /// The statement with which the request begins, if it matters now.
+    fn first_statement(&mut self) -> Fingerprint {
+        if !self.house.gate.is_curious() {
+            return Fingerprint::NONE;
+        }
+        let inbox = &mut self.client.inbox;
+        let Ok(Some(piece)) = inbox.step(client_want) else { return Fingerprint::NONE };
+        let statement = self.talk.statement_of(piece.tag, body(inbox.peek(piece.len)));
+        inbox.step_back();
+        statement
     }
 
     /// After a change of the configuration the session needs another kind of server connection.
@@ -255,7 +269,7 @@ impl Session {
         waiting.into_lease().ok_or(Failure::Late)
     }
 
-    async fn connect(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
+    async fn connect(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
         loop {
             match lease.take(&self.key, &self.talk.settings, self.worker) {
                 Take::Idle(backend) => match backend.adopt(self.worker) {
@@ -264,14 +278,14 @@ impl Session {
                 },
                 Take::Replace(victim) => {
                     victim.close().await;
-                    return self.open(lease, arrived).await;
+                    return self.open(lease).await;
                 }
-                Take::Open => return self.open(lease, arrived).await,
+                Take::Open => return self.open(lease).await,
             }
         }
     }
 
-    async fn open(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
+    async fn open(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
         let database = house.database();
@@ -291,7 +305,7 @@ impl Session {
                 backend.close().await;
                 lease.lost();
                 self.follow();
-                Box::pin(self.connect(lease, arrived)).await
+                Box::pin(self.connect(lease)).await
             }
             Ok(backend) => {
                 house.keep_greeting(&self.key, &backend.state.reported);
@@ -299,7 +313,7 @@ impl Session {
                 Ok(Connected::Yes(lease, backend, true))
             }
             Err(error) if error.may_pass() => {
-                let waiting = lease.refused(error, arrived, &self.entry.target.call);
+                let waiting = lease.refused(error, &self.entry.target.call);
                 waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
@@ -318,7 +332,7 @@ impl Session {
         let assigned = talk.assigned_at();
         let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
         let place = (&*entry.target, &backend.cancel_key);
-        let mut judge = Leased::new(talk, &mut backend.state, house, place);
+        let mut judge = Leased::new(talk, &mut backend.state, (house, &lease), place);
         judge.begin(to_server, &mut client.outbox);
         let begun = judge.hears_client().then_some(assigned);
         let lanes = Lanes {
@@ -333,7 +347,7 @@ impl Session {
             answer = notify::doomed(mailbox.as_deref()) => End::Dismissed(answer),
             () = kill => End::Dismissed(card.farewell()),
         };
-        let unfit = judge.unfit.take();
+        let (unfit, last) = (judge.unfit.take(), judge.last());
         if end == End::Unsent {
             self.client.inbox.rewind(mark.0);
             self.client.outbox.cut_back(mark.1);
@@ -349,7 +363,7 @@ impl Session {
             self.moves_out().await;
             self.entry.target.detach().await;
             if backend.state.settings.is_some() {
-                lease.give_back(backend).await;
+                lease.give_back(backend, last).await;
             } else {
                 backend.close().await;
                 drop(lease);

@@ -22,6 +22,7 @@ pub mod event;
 pub mod ids;
 pub mod limit;
 pub mod names;
+pub mod numbers;
 pub mod outcome;
 pub mod request;
 pub mod sink;

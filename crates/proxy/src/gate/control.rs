@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use trace::Micros;
+use trace::{DynoId, Micros};
 
-use super::Gate;
+use super::{Gate, Terms, UNBOUNDED, Warm};
 use crate::backend::Backend;
 
 /// What a gate holds at one moment.
@@ -21,11 +21,6 @@ pub(crate) struct Holding {
 }
 
 impl Gate {
-    /// How long a request may wait.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_micros(self.patience.load(Ordering::Relaxed))
-    }
-
     /// How long a request may wait from now on.
     pub(crate) fn set_patience(&self, patience: Duration) {
         self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
@@ -34,12 +29,13 @@ impl Gate {
     /// All at one moment.
     pub(crate) fn holding(&self) -> Holding {
         let state = self.lock();
+        let levels = state.admission.levels();
         Holding {
-            limit: state.admission.limit(),
+            limit: levels.ceiling,
             open: state.pool.open(),
             idle: state.pool.idle(),
-            leased: state.admission.leased(),
-            waiting: state.admission.waiting(),
+            leased: levels.counts.held(),
+            waiting: levels.waiting,
             paused: state.admission.is_paused(),
         }
     }
@@ -77,14 +73,11 @@ impl Gate {
         if !state.admission.is_paused() {
             return false;
         }
-        for ticket in state.admission.resume() {
-            state.wake(Some(ticket));
-        }
+        let now = self.journal.now();
+        state.admission.resume();
+        state.wake(now);
         // Who waited has all its time again.
-        let until = self.journal.now() + Micros(self.patience.load(Ordering::Relaxed));
-        for waiter in state.waiters.values_mut() {
-            waiter.until = waiter.until.max(until);
-        }
+        state.admission.be_patient(now + Micros(self.patience.load(Ordering::Relaxed)));
         state.quiet.notify_waiters();
         true
     }
@@ -103,15 +96,55 @@ impl Gate {
         self.lock().fresh_from
     }
 
-    /// Another limit from now on. Leases above a lower one end by themselves.
-    pub(crate) async fn set_limit(self: &Arc<Self>, limit: u32) {
+    /// Other terms from now on. Leases above a lower cap end by themselves.
+    pub(crate) async fn set_terms(self: &Arc<Self>, terms: &Terms) {
+        self.set_patience(terms.patience);
+        let now = self.journal.now();
         let surplus = {
             let mut state = self.lock();
-            state.budget.set_limit(limit);
-            state.keep_to_budget();
+            state.budget.set_limit(terms.cap.unwrap_or(UNBOUNDED));
+            if !Arc::ptr_eq(&state.dynos, &terms.dynos) {
+                state.dynos = Arc::clone(&terms.dynos);
+                let known: Vec<DynoId> = state.admission.dynos().collect();
+                for dyno in known {
+                    let manner = terms.dynos.manner(&self.journal.dyno_name(dyno));
+                    state.admission.introduce(dyno, manner);
+                }
+            }
+            if state.admission.is_adaptive() != terms.adaptive {
+                state.admission.set_law(terms.law());
+            }
+            if !terms.adaptive {
+                state.room = None;
+            }
+            state.keep_to_budget(now);
             state.pool.surplus()
         };
         self.close(surplus).await;
+    }
+
+    /// Once a second: the server has room for so many connections of ours, if that is known; idle
+    /// connections that nobody will miss are closed.
+    pub(crate) async fn tend(self: &Arc<Self>, room: Option<u32>) {
+        let now = self.journal.now();
+        let closing = {
+            let mut state = self.lock();
+            if room.is_some() && state.room != room {
+                state.room = room;
+                state.keep_to_budget(now);
+            }
+            let held = state.admission.held();
+            let mut closing = state.pool.surplus();
+            if state.warm.look(held, now) {
+                let reserve = state.warm.reserve();
+                let is_old = |backend: &Box<Backend>| {
+                    now - backend.rested > Warm::patience(backend.number())
+                };
+                closing.extend(state.pool.expired(reserve, is_old));
+            }
+            closing
+        };
+        self.close(closing).await;
     }
 
     /// Closes connections that were taken out of the pool. They are counted until they are gone,

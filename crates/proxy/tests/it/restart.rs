@@ -167,7 +167,10 @@ async fn starvation_is_no_outage() {
         let error = error.unwrap_err();
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code().code(), "53300");
-        assert_eq!(error.hint(), Some("web.1 holds 1 of 1"));
+        assert_eq!(
+            error.hint(),
+            Some("pool *: 1 connections of 1 held, 1 of them idle in transaction; web.1 holds 1")
+        );
     }
     holder.batch_execute("COMMIT").await.unwrap();
     let after: i32 = waiters[0].query_one(pid, &[]).await.unwrap().get(0);
