@@ -1,10 +1,9 @@
 //! How good a run was, next to what the static sizes do.
 
 use crate::baselines::Static;
-use crate::limiter::Limiter;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
-use crate::world::run;
+use crate::world::{Rule, run};
 
 /// The static sizes that are tried.
 pub const SIZES: [u32; 22] =
@@ -55,7 +54,7 @@ impl Oracle {
     /// Tries all sizes, or every so many.
     #[must_use]
     pub fn ask(scenario: &Scenario, seed: u64, every: usize) -> Self {
-        let one = |size: &u32| (*size, run(scenario, &mut Static(*size), seed));
+        let one = |size: &u32| (*size, run(scenario, Rule::Pool(&mut Static(*size)), seed));
         let curve: Vec<_> = SIZES.iter().step_by(every).map(one).collect();
         let best = curve.iter().max_by_key(|(_, tally)| tally.total()).cloned();
         let half = |tally: &Tally, (from, to): (f64, f64)| tally.rate((from + to) / 2.0, to);
@@ -64,10 +63,10 @@ impl Oracle {
         Self { best: best.unwrap_or_default(), phases, curve }
     }
 
-    /// Runs the scenario under a limiter and compares.
+    /// Runs the scenario under a rule and compares.
     #[must_use]
-    pub fn judge(&self, scenario: &Scenario, limiter: &mut dyn Limiter, seed: u64) -> Judged {
-        let tally = run(scenario, limiter, seed);
+    pub fn judge(&self, scenario: &Scenario, rule: Rule<'_>, seed: u64) -> Judged {
+        let tally = run(scenario, rule, seed);
         let best = &self.best.1;
         let spans = spans(scenario);
         let middle = |(from, to): (f64, f64)| (from + to) / 2.0;

@@ -5,7 +5,7 @@
 //! give up and try again; checkpoints and vacuums take power away.
 //!
 //! ```text
-//!   scenarios/*.toml ─▶ Scenario ─▶ run(…, &mut dyn Limiter, seed) ─▶ Tally ─▶ Judged ─▶ table
+//!   scenarios/*.toml ─▶ Scenario ─▶ run(…, Rule, seed) ─▶ Tally ─▶ Judged ─▶ table
 //! ```
 //!
 //! `cargo run --release -p simulator` prints the table. A model, not the truth: it has no plans, no
@@ -26,4 +26,4 @@ mod world;
 pub use limiter::{Counts, Limiter};
 pub use scenario::Scenario;
 pub use tally::Tally;
-pub use world::run;
+pub use world::{Rule, run};

@@ -12,7 +12,7 @@ pub enum Counts {
 }
 
 /// A law of the limit. Slots are its own choice.
-pub trait Limiter {
+pub trait Limiter: std::fmt::Debug {
     /// What its limit is a limit of.
     fn counts(&self) -> Counts {
         Counts::Held

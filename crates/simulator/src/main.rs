@@ -8,7 +8,7 @@ use admission::Law;
 use clap::Parser;
 use simulator::baselines::{Aimd, Climb, Gradient, Vegas};
 use simulator::judge::{Judged, Oracle};
-use simulator::{Counts, Limiter, Scenario, random};
+use simulator::{Counts, Limiter, Rule, Scenario, random};
 
 /// Scenarios with numbers from here on are held out: no law was tuned on them.
 const HELD_OUT: u64 = 1000;
@@ -39,19 +39,26 @@ struct Arguments {
     law: bool,
 }
 
-type Named = (&'static str, Box<dyn Limiter>);
+/// The laws of the table.
+const LAWS: [&str; 7] =
+    ["law", "climb, executing", "climb", "AIMD 50 ms", "AIMD 10 ms", "Vegas", "Gradient2"];
 
-fn laws(seed: u64, all: bool) -> Vec<Named> {
-    let mut laws: Vec<Named> = vec![("law", Box::new(Law::new(seed)))];
-    if all {
-        laws.push(("climb, executing", Box::new(Climb::new(Counts::Executing))));
-        laws.push(("climb", Box::new(Climb::new(Counts::Held))));
-        laws.push(("AIMD 50 ms", Box::new(Aimd::new(0.05))));
-        laws.push(("AIMD 10 ms", Box::new(Aimd::new(0.01))));
-        laws.push(("Vegas", Box::new(Vegas::default())));
-        laws.push(("Gradient2", Box::new(Gradient::default())));
+/// One law's run, compared with the static sizes. The law drives the proxy's own admission; only
+/// where several proxies share a limit it drives the pool that the others have too.
+fn judge(law: &str, oracle: &Oracle, scenario: &Scenario, seed: u64) -> Judged {
+    if law == "law" && scenario.proxies == 1 {
+        return oracle.judge(scenario, Rule::Admission(Box::new(Law::new(seed))), seed);
     }
-    laws
+    let mut limiter: Box<dyn Limiter> = match law {
+        "law" => Box::new(Law::new(seed)),
+        "climb, executing" => Box::new(Climb::new(Counts::Executing)),
+        "climb" => Box::new(Climb::new(Counts::Held)),
+        "AIMD 50 ms" => Box::new(Aimd::new(0.05)),
+        "AIMD 10 ms" => Box::new(Aimd::new(0.01)),
+        "Vegas" => Box::new(Vegas::default()),
+        _ => Box::new(Gradient::default()),
+    };
+    oracle.judge(scenario, Rule::Pool(&mut *limiter), seed)
 }
 
 fn main() -> anyhow::Result<()> {
@@ -61,7 +68,7 @@ fn main() -> anyhow::Result<()> {
     } else {
         Scenario::folder(&arguments.scenarios)?
     };
-    let mut shares: Vec<(&'static str, Vec<f64>)> = Vec::new();
+    let mut shares: Vec<(&str, Vec<f64>)> = Vec::new();
     for scenario in scenarios.iter().filter(|s| s.name.contains(&arguments.only)) {
         let scenario = scenario.clone().shortened(arguments.shorten);
         for seed in 1..=arguments.seeds {
@@ -74,10 +81,10 @@ fn main() -> anyhow::Result<()> {
             if arguments.curves {
                 continue;
             }
-            for (name, mut limiter) in laws(seed, !arguments.law) {
-                let judged = oracle.judge(&scenario, &mut *limiter, seed);
+            for name in LAWS.iter().take(if arguments.law { 1 } else { LAWS.len() }) {
+                let judged = judge(name, &oracle, &scenario, seed);
                 say(&row(name, &judged))?;
-                match shares.iter_mut().find(|(law, _)| *law == name) {
+                match shares.iter_mut().find(|(law, _)| law == name) {
                     Some((_, shares)) => shares.push(judged.share),
                     None => shares.push((name, vec![judged.share])),
                 }

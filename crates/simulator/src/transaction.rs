@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use admission::Ticket;
 use trace::Fingerprint;
 
 /// A transaction on its way. Numbers are used again; `serial` tells one from the next.
@@ -16,6 +17,8 @@ pub(crate) struct Transaction {
     /// Nobody waits for it any more.
     pub(crate) abandoned: bool,
     pub(crate) stage: Stage,
+    /// Its place in the admission, if that is what it passes.
+    pub(crate) ticket: Option<Ticket>,
     /// Since when it has its connection.
     pub(crate) held: f64,
     /// The statement in hand, from 0; since when it executes; its turns left.

@@ -5,15 +5,15 @@
 mod life;
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use admission::{Costs, Decision};
+use admission::{Admission, Costs, Decision, Governor, Ticket};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::gate::{self, Count, Gate};
 use crate::limiter::Limiter;
-use crate::meter::Meter;
+use crate::meter::{Meter, micros};
 use crate::scenario::{Group, Scenario};
 use crate::station::{Crowding, Station};
 use crate::tally::Tally;
@@ -80,13 +80,29 @@ impl PartialEq for Event {
 
 impl Eq for Event {}
 
+/// Who stands between clients and database.
+#[derive(Debug)]
+pub enum Rule<'a> {
+    /// A pool as others have it: first come, first served, as many as its limiter says. Several
+    /// proxies share the limit by demand.
+    Pool(&'a mut (dyn Limiter + 'static)),
+    /// The code of the proxy, with this law. One proxy.
+    Admission(Box<dyn Governor>),
+}
+
+/// The same at work.
+enum Door<'a> {
+    Pool(&'a mut (dyn Limiter + 'static)),
+    Admission(Box<Admission>),
+}
+
 /// All that there is.
 struct World<'a> {
     scenario: &'a Scenario,
     /// The groups of all phases, and of which phase each is.
     groups: Vec<(usize, &'a Group)>,
     phase: usize,
-    limiter: &'a mut dyn Limiter,
+    door: Door<'a>,
     decision: Decision,
     limit_since: f64,
     chance: ChaCha8Rng,
@@ -100,6 +116,8 @@ struct World<'a> {
     transactions: Vec<Transaction>,
     free: Vec<u32>,
     gates: Vec<Gate>,
+    /// Whose a place in the admission is.
+    tickets: HashMap<Ticket, u32>,
     /// Statements by the time they began: when, whose, which.
     begun: VecDeque<(f64, u32, (u32, usize))>,
     /// Mean time a short transaction holds its connection.
@@ -109,28 +127,38 @@ struct World<'a> {
     tally: Tally,
 }
 
-/// Runs the scenario under this limiter.
-pub fn run(scenario: &Scenario, limiter: &mut dyn Limiter, seed: u64) -> Tally {
-    let mut world = World::new(scenario, limiter, seed);
+/// Runs the scenario under this rule.
+pub fn run(scenario: &Scenario, rule: Rule<'_>, seed: u64) -> Tally {
+    let mut world = World::new(scenario, rule, seed);
     world.run(scenario.seconds());
     world.tally.finish();
     world.tally
 }
 
 impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario, limiter: &'a mut dyn Limiter, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, rule: Rule<'a>, seed: u64) -> Self {
         let database = &scenario.database;
         let phases = scenario.phases.iter().enumerate();
         let groups: Vec<_> =
             phases.flat_map(|(nth, phase)| phase.groups.iter().map(move |g| (nth, g))).collect();
         let rows = groups.iter().map(|(_, group)| group.hot_rows).max().unwrap_or(0);
-        let decision = limiter.first();
+        let (door, decision) = match rule {
+            Rule::Pool(limiter) => {
+                let first = limiter.first();
+                (Door::Pool(limiter), first)
+            }
+            Rule::Admission(law) => {
+                let first = law.decision();
+                let admission = Admission::new(database.connections, Some(law));
+                (Door::Admission(Box::new(admission)), first)
+            }
+        };
         let gate = || Gate { demand: 1.0, ..Gate::default() };
         Self {
             scenario,
             groups,
             phase: 0,
-            limiter,
+            door,
             decision,
             limit_since: 0.0,
             chance: ChaCha8Rng::seed_from_u64(seed),
@@ -144,6 +172,7 @@ impl<'a> World<'a> {
             transactions: Vec::new(),
             free: Vec::new(),
             gates: (0..scenario.proxies).map(|_| gate()).collect(),
+            tickets: HashMap::new(),
             begun: VecDeque::new(),
             usual: 0.01,
             costs: Costs::new(),
@@ -185,7 +214,9 @@ impl<'a> World<'a> {
             self.push(dip.every / 2.0, What::Dip { dip: nth, begins: true });
         }
         self.push(0.0, What::Tick);
-        self.slot_begins();
+        if matches!(self.door, Door::Pool(_)) {
+            self.slot_begins();
+        }
     }
 
     /// The integrals, up to now.
@@ -272,23 +303,46 @@ impl<'a> World<'a> {
     }
 
     fn slot_ends(&mut self) {
-        let ceiling = self.scenario.database.connections;
-        let window = self.meter.window(self.decision.limit, ceiling);
-        let before = self.decision.limit;
-        self.decision = self.limiter.slot_ended(&window);
-        if self.decision.limit != before {
-            self.tally.limit_held(self.limit_since, self.now, before);
+        let Door::Pool(limiter) = &mut self.door else { return };
+        let window = self.meter.window(self.decision.limit, self.scenario.database.connections);
+        let decision = limiter.slot_ended(&window);
+        self.decided(decision);
+        self.slot_begins();
+    }
+
+    /// Another limit holds from now on.
+    fn decided(&mut self, decision: Decision) {
+        if self.decision.limit != decision.limit {
+            self.tally.limit_held(self.limit_since, self.now, self.decision.limit);
             self.limit_since = self.now;
         }
-        self.slot_begins();
+        self.decision = decision;
     }
 
     fn share(&mut self) {
         gate::share(&mut self.gates, self.decision, self.scenario.database.connections);
     }
 
-    /// Statements that have run for long change lanes; proxies tell each other what they need.
     fn tick(&mut self) {
+        match &mut self.door {
+            Door::Pool(_) => self.pool_ticks(),
+            Door::Admission(admission) => {
+                admission.set_blocked(Some(f64::from(self.blocked)));
+                admission.tick(micros(self.now));
+                let late = admission.late(micros(self.now));
+                let levels = admission.levels();
+                self.decided(Decision { limit: levels.limit, ..self.decision });
+                for ticket in late {
+                    self.refused(ticket);
+                }
+            }
+        }
+        self.admit_all();
+        self.after(TICK, What::Tick);
+    }
+
+    /// Statements that have run for long change lanes; proxies tell each other what they need.
+    fn pool_ticks(&mut self) {
         let tau = self.tau();
         while let Some((since, who, which)) = self.begun.front().copied() {
             if since + tau > self.now {
@@ -305,8 +359,6 @@ impl<'a> World<'a> {
         if self.gates.len() > 1 {
             self.share();
         }
-        self.admit_all();
-        self.after(TICK, What::Tick);
     }
 
     fn exponential(&mut self, mean: f64) -> f64 {

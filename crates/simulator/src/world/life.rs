@@ -1,10 +1,13 @@
 //! What becomes of a transaction: it waits, it holds a connection, its statements take turns on
 //! processor and disk, it may wait for a row, its client may give up.
 
+use admission::{Ask, Ticket, Verdict};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
+use trace::DynoId;
 
-use super::{What, World};
+use super::{Door, What, World};
+use crate::meter::micros;
 use crate::scenario::Group;
 use crate::transaction::{Stage, Transaction, fingerprint};
 
@@ -23,19 +26,53 @@ impl<'a> World<'a> {
         let Some(transaction) = self.transactions.get_mut(who as usize) else { return };
         let serial = transaction.serial + 1;
         *transaction = Transaction { serial, group, proxy, asked, tries, ..Transaction::default() };
-        let long = self.costs.base(fingerprint(&of.name, 0)) > self.tau();
-        if let Some(gate) = self.gates.get_mut(proxy) {
-            let queue = if long { &mut gate.long } else { &mut gate.short };
-            queue.push_back((who, serial));
-            gate.waiting[usize::from(long)] += 1;
-        }
-        if let Some(transaction) = self.transactions.get_mut(who as usize) {
-            transaction.long = long;
-        }
+        self.queues(who, of);
         if of.patience_ms > 0.0 {
             self.after(of.patience_ms / 1e3, What::GivesUp { who, serial });
         }
         self.admit(proxy);
+    }
+
+    /// At the door.
+    fn queues(&mut self, who: u32, of: &Group) {
+        let tau = self.tau();
+        let Some(transaction) = self.transactions.get_mut(who as usize) else { return };
+        let statement = fingerprint(&of.name, 0);
+        match &mut self.door {
+            Door::Pool(_) => {
+                let long = self.costs.base(statement) > tau;
+                transaction.long = long;
+                let Some(gate) = self.gates.get_mut(transaction.proxy) else { return };
+                let queue = if long { &mut gate.long } else { &mut gate.short };
+                queue.push_back((who, transaction.serial));
+                gate.waiting[usize::from(long)] += 1;
+            }
+            Door::Admission(admission) => {
+                let now = micros(self.now);
+                let patience = if of.patience_ms > 0.0 { of.patience_ms / 1e3 } else { 3600.0 };
+                let until = micros(self.now + patience);
+                let dyno = DynoId(u16::try_from(transaction.group).unwrap_or(u16::MAX));
+                let (ticket, granted) =
+                    match admission.request(Ask { dyno, statement, arrived: now, until }, now) {
+                        Verdict::Granted(ticket) => (ticket, true),
+                        Verdict::Queued(ticket) => (ticket, false),
+                    };
+                transaction.ticket = Some(ticket);
+                self.tickets.insert(ticket, who);
+                if granted {
+                    self.enters(who);
+                }
+            }
+        }
+    }
+
+    /// It has waited too long in the opinion of the admission: its client is told so.
+    pub(super) fn refused(&mut self, ticket: Ticket) {
+        let who = self.tickets.get(&ticket).copied();
+        let Some(who) = who else { return };
+        if let Some(serial) = self.transactions.get(who as usize).map(|t| t.serial) {
+            self.gives_up(who, serial);
+        }
     }
 
     /// A client has waited for as long as it would, in the queue or for the server.
@@ -50,8 +87,16 @@ impl<'a> World<'a> {
             let (long, proxy) = (transaction.long, transaction.proxy);
             transaction.serial += 1;
             self.free.push(who);
-            if let Some(gate) = self.gates.get_mut(proxy) {
-                gate.waiting[usize::from(long)] -= 1;
+            match (&mut self.door, transaction.ticket) {
+                (Door::Admission(admission), Some(ticket)) => {
+                    self.tickets.remove(&ticket);
+                    let _was_waiting = admission.withdraw(ticket, micros(self.now));
+                }
+                _ => {
+                    if let Some(gate) = self.gates.get_mut(proxy) {
+                        gate.waiting[usize::from(long)] -= 1;
+                    }
+                }
             }
         }
         let Some((_, of)) = self.groups.get(group).copied() else { return };
@@ -80,37 +125,65 @@ impl<'a> World<'a> {
 
     /// Who may begin, begins.
     fn admit(&mut self, proxy: usize) {
-        let counts = self.limiter.counts();
-        while let Some(gate) = self.gates.get_mut(proxy) {
-            let next = if gate.waiting[1] > 0 && gate.admits_long(counts) {
-                gate.long.pop_front()
+        while let Some(who) = self.next(proxy) {
+            self.enters(who);
+        }
+    }
+
+    fn next(&mut self, proxy: usize) -> Option<u32> {
+        let limiter = match &mut self.door {
+            Door::Pool(limiter) => limiter,
+            Door::Admission(admission) => {
+                let ticket = admission.next(micros(self.now))?;
+                return self.tickets.get(&ticket).copied();
+            }
+        };
+        let counts = limiter.counts();
+        let gate = self.gates.get_mut(proxy)?;
+        loop {
+            let (who, serial) = if gate.waiting[1] > 0 && gate.admits_long(counts) {
+                gate.long.pop_front()?
             } else if gate.waiting[0] > 0 && gate.admits(counts) {
-                gate.short.pop_front()
+                gate.short.pop_front()?
             } else {
-                break;
+                return None;
             };
-            let Some((who, serial)) = next else { break };
-            let Some(transaction) = self.transactions.get_mut(who as usize) else { break };
+            let transaction = self.transactions.get(who as usize)?;
             if transaction.serial == serial && transaction.stage == Stage::Queued {
-                transaction.held = self.now;
                 gate.waiting[usize::from(transaction.long)] -= 1;
-                self.statement_begins(who);
+                return Some(who);
             }
         }
+    }
+
+    /// It has its connection.
+    fn enters(&mut self, who: u32) {
+        if let Some(transaction) = self.transactions.get_mut(who as usize) {
+            transaction.held = self.now;
+        }
+        self.statement_begins(who);
     }
 
     fn statement_begins(&mut self, who: u32) {
         let rtt = self.rtt();
         let Some(transaction) = self.transactions.get_mut(who as usize) else { return };
+        let continues = transaction.stage == Stage::Idle;
         transaction.stage = Stage::Executing;
         transaction.since = self.now;
-        let which = (transaction.serial, transaction.statement);
-        if let Some(gate) = self.gates.get_mut(transaction.proxy) {
-            if transaction.long {
-                gate.counts.long += 1;
-            } else {
-                gate.counts.executing += 1;
-                self.begun.push_back((self.now, who, which));
+        match (&mut self.door, transaction.ticket) {
+            (Door::Admission(admission), Some(ticket)) if continues => {
+                admission.works(ticket, micros(self.now));
+            }
+            (Door::Admission(_), _) => {}
+            (Door::Pool(_), _) => {
+                let which = (transaction.serial, transaction.statement);
+                let Some(gate) = self.gates.get_mut(transaction.proxy) else { return };
+                if transaction.long {
+                    gate.counts.long += 1;
+                } else {
+                    gate.counts.executing += 1;
+                    self.begun.push_back((self.now, who, which));
+                }
             }
         }
         self.after(rtt / 2.0, What::ReachesServer(who));
@@ -220,17 +293,26 @@ impl<'a> World<'a> {
         let proxy = transaction.proxy;
         transaction.stage = Stage::Idle;
         let statement = fingerprint(&of.name, transaction.statement);
-        self.costs.observe(statement, self.now - transaction.since);
-        transaction.work += self.costs.base(statement);
         transaction.statement += 1;
         let over = transaction.statement == of.statements;
-        if let Some(gate) = self.gates.get_mut(proxy) {
-            if transaction.long {
-                gate.counts.long -= 1;
-            } else {
-                gate.counts.executing -= 1;
+        match (&mut self.door, transaction.ticket) {
+            (Door::Admission(admission), Some(ticket)) if over => {
+                self.tickets.remove(&ticket);
+                admission.end(ticket, Some(statement), micros(self.now));
             }
-            gate.counts.idle += u32::from(!over);
+            (Door::Admission(admission), Some(ticket)) => {
+                admission.rests(ticket, statement, micros(self.now));
+            }
+            _ => {
+                transaction.work += self.costs.observe(statement, self.now - transaction.since);
+                let Some(gate) = self.gates.get_mut(proxy) else { return };
+                if transaction.long {
+                    gate.counts.long -= 1;
+                } else {
+                    gate.counts.executing -= 1;
+                }
+                gate.counts.idle += u32::from(!over);
+            }
         }
         if over {
             self.ends(who, of);
@@ -248,7 +330,7 @@ impl<'a> World<'a> {
     /// The client sends its next statement.
     pub(super) fn continues(&mut self, who: u32) {
         let Some(transaction) = self.transactions.get(who as usize) else { return };
-        if let Some(gate) = self.gates.get_mut(transaction.proxy) {
+        if let (Door::Pool(_), Some(gate)) = (&self.door, self.gates.get_mut(transaction.proxy)) {
             gate.counts.idle -= 1;
         }
         self.statement_begins(who);

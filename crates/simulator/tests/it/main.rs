@@ -1,1 +1,1 @@
-
+//! The law against the scenario files.
