@@ -1,5 +1,7 @@
 //! How good a run was, next to what the static sizes do.
 
+use admission::Law;
+
 use crate::baselines::Static;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
@@ -63,6 +65,17 @@ impl Oracle {
         Self { best: best.unwrap_or_default(), phases, curve }
     }
 
+    /// Runs the scenario under the law and the proxy's own admission, and compares. Several proxies
+    /// that share one limit are a thing the admission does not do by itself: there the law drives
+    /// the pool that the other laws have too.
+    #[must_use]
+    pub fn judge_law(&self, scenario: &Scenario, mut law: Law, seed: u64) -> Judged {
+        if scenario.proxies == 1 {
+            return self.judge(scenario, Rule::Admission(Box::new(law)), seed);
+        }
+        self.judge(scenario, Rule::Pool(&mut law), seed)
+    }
+
     /// Runs the scenario under a rule and compares.
     #[must_use]
     pub fn judge(&self, scenario: &Scenario, rule: Rule<'_>, seed: u64) -> Judged {
@@ -83,5 +96,30 @@ impl Oracle {
             phases: spans.iter().zip(&self.phases).map(share).collect(),
             reports: f64::from(tally.reports) / f64::from(best.reports.max(1)),
         }
+    }
+}
+
+impl Judged {
+    /// What the scenario expects and this run did not do, a line each.
+    #[must_use]
+    pub fn failures(&self, scenario: &Scenario) -> Vec<String> {
+        let expect = &scenario.expect;
+        let mut failures = Vec::new();
+        if self.share < expect.share {
+            failures.push(format!("share {:.3} of the wanted {}", self.share, expect.share));
+        }
+        for (nth, phase) in scenario.phases.iter().enumerate() {
+            if let (Some([least, most]), Some(limit)) = (phase.settle, self.limits.get(nth))
+                && !(least..=most).contains(limit)
+            {
+                failures.push(format!("phase {nth}: limit {limit:.1} is not in {least}..{most}"));
+            }
+            if let (Some(wanted), Some(adapt)) = (expect.adapt, self.adapt.get(nth))
+                && adapt.is_none_or(|adapt| adapt > wanted)
+            {
+                failures.push(format!("phase {nth}: {adapt:?} s to adapt, wanted {wanted}"));
+            }
+        }
+        failures
     }
 }

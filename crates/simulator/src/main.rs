@@ -43,14 +43,10 @@ struct Arguments {
 const LAWS: [&str; 7] =
     ["law", "climb, executing", "climb", "AIMD 50 ms", "AIMD 10 ms", "Vegas", "Gradient2"];
 
-/// One law's run, compared with the static sizes. The law drives the proxy's own admission; only
-/// where several proxies share a limit it drives the pool that the others have too.
+/// One law's run, compared with the static sizes.
 fn judge(law: &str, oracle: &Oracle, scenario: &Scenario, seed: u64) -> Judged {
-    if law == "law" && scenario.proxies == 1 {
-        return oracle.judge(scenario, Rule::Admission(Box::new(Law::new(seed))), seed);
-    }
     let mut limiter: Box<dyn Limiter> = match law {
-        "law" => Box::new(Law::new(seed)),
+        "law" => return oracle.judge_law(scenario, Law::new(seed), seed),
         "climb, executing" => Box::new(Climb::new(Counts::Executing)),
         "climb" => Box::new(Climb::new(Counts::Held)),
         "AIMD 50 ms" => Box::new(Aimd::new(0.05)),
@@ -84,6 +80,11 @@ fn main() -> anyhow::Result<()> {
             for name in LAWS.iter().take(if arguments.law { 1 } else { LAWS.len() }) {
                 let judged = judge(name, &oracle, &scenario, seed);
                 say(&row(name, &judged))?;
+                if *name == "law" {
+                    for failure in judged.failures(&scenario) {
+                        say(&format!("    NOT AS EXPECTED: {failure}\n"))?;
+                    }
+                }
                 match shares.iter_mut().find(|(law, _)| law == name) {
                     Some((_, shares)) => shares.push(judged.share),
                     None => shares.push((name, vec![judged.share])),
