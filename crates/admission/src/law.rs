@@ -50,8 +50,15 @@ const SATURATED: f64 = 0.7;
 const LONG: f64 = 0.25;
 /// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
 const RIVALS: f64 = 0.5;
-/// While they run, the limit is at most so many times what was found without them.
+/// While they run, the limit is at most so many times what was found without them: a quarter more
+/// for each of them, up to three times.
+const LONG_EACH: f64 = 0.25;
 const LONG_TIMES: f64 = 3.0;
+/// A pair that is sure that the limit is too low there raises that bound a little: if reports run
+/// all day, the load beside them may still change.
+const LONG_RISE: f64 = 1.05;
+/// Once it was raised so far, what was found without them is no longer believed.
+const LONG_OTHER: f64 = 2.0;
 /// At least so many of them run beside the limit.
 const LONG_LEAST: u32 = 2;
 /// From this part of backends that wait for locks the limit does not grow, and from that it falls.
@@ -73,7 +80,9 @@ pub struct Law {
     centre: f64,
     /// What was found while no long statement ran, once anything was found.
     clean: Option<f64>,
-    long: bool,
+    /// How many long statements run, and how far their bound was raised.
+    long: f64,
+    raised: f64,
     ceiling: f64,
     evidence: Evidence,
     regime: Regime,
@@ -112,7 +121,8 @@ impl Law {
         let mut law = Self {
             centre,
             clean: None,
-            long: false,
+            long: 0.0,
+            raised: 1.0,
             ceiling: MOST,
             evidence: Evidence::none(),
             regime: Regime::default(),
@@ -190,7 +200,7 @@ impl Law {
         self.regime.forget();
         self.pace = Pace::new();
         self.steady = 0;
-        self.long = false;
+        self.long = 0.0;
         self.set(self.clean.unwrap_or(self.centre), at, LimitCause::Restarted);
         self.probe_anew();
         self.decision()
@@ -240,7 +250,7 @@ impl Law {
         self.evidence.add(pair);
         let (e, error) = (self.evidence.elasticity(), self.evidence.error());
         // More short statements take from the long ones what they gain themselves.
-        let rivals = window.long.max(0.0);
+        let rivals = self.long;
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
         let gap = (e - taken - TARGET).clamp(-1.0, 1.0);
         let sure = gap.abs() / (1.5 * error);
@@ -272,8 +282,10 @@ impl Law {
         }
         self.set(self.centre * step.exp(), window.at, cause);
         self.evidence.fade((-2.5 * step.abs()).exp());
-        if !self.long {
+        if !self.is_long() {
             self.clean = Some(self.centre);
+        } else if sure >= 1.0 && step > 0.0 && self.long_bound() <= Some(self.centre) {
+            self.raised *= LONG_RISE;
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
@@ -285,17 +297,33 @@ impl Law {
     /// While long statements run the limit is theirs too, and what the pairs show is about both:
     /// it stays near what was found without them, and returns to it after.
     fn note_long(&mut self, window: &Window) {
-        let long = window.long >= LONG;
-        if self.long
-            && !long
+        let before = std::mem::replace(
+            &mut self.long,
+            if window.long > 0.0 { window.long.min(MOST) } else { 0.0 },
+        );
+        if self.is_long() {
+            self.set(self.centre, window.at, LimitCause::Long);
+        } else if before >= LONG
             && let Some(clean) = self.clean
         {
-            self.set(clean, window.at, LimitCause::Long);
+            if self.raised < LONG_OTHER {
+                self.set(clean, window.at, LimitCause::Long);
+            }
+            self.raised = 1.0;
             self.evidence.fade(0.05);
             self.regime.forget();
             self.probe_anew();
         }
-        self.long = long;
+    }
+
+    fn is_long(&self) -> bool {
+        self.long >= LONG
+    }
+
+    /// The most the limit may be because of long statements.
+    fn long_bound(&self) -> Option<f64> {
+        let times = (1.0 + LONG_EACH * self.long).min(LONG_TIMES) * self.raised;
+        self.clean.filter(|_| self.is_long()).map(|clean| clean * times)
     }
 
     fn note_usage(&mut self, window: &Window) {
@@ -324,11 +352,8 @@ impl Law {
     /// Moves the limit within its bounds, and remembers why.
     fn set(&mut self, to: f64, at: Micros, cause: LimitCause) {
         let (mut most, mut bound) = (self.ceiling, LimitCause::Ceiling);
-        if self.long
-            && let Some(clean) = self.clean
-            && clean * LONG_TIMES < most
-        {
-            (most, bound) = (clean * LONG_TIMES, LimitCause::Long);
+        if let Some(long) = self.long_bound().filter(|long| *long < most) {
+            (most, bound) = (long.max(1.0), LimitCause::Long);
         }
         let cause = if to > most { bound } else { cause };
         let to = to.min(most).max(1.0);

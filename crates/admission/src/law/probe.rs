@@ -8,7 +8,7 @@ use crate::Window;
 const DITHER: f64 = 0.15;
 /// and how far as long as hardly anything is known: while the error is above this.
 const COARSE: f64 = 1.6 * DITHER;
-const UNSURE: f64 = 0.25;
+const UNSURE: f64 = 0.12;
 
 /// Means beyond these are no measurements: of nothing is there so little or so much.
 const LEAST: f64 = 1e-12;

@@ -115,26 +115,45 @@ fn a_limit_that_nobody_needs_is_taken_back_after_ten_minutes() {
     assert_eq!((law.change().to, law.change().cause), (18, LimitCause::Unused));
 }
 
+/// The law after a number of slots in which four long statements make room for whoever pushes:
+/// throughput in proportion, without end. And what it had found before.
+fn beside_long_ones(seed: u64, slots: u32) -> (Law, Toy, f64) {
+    let mut law = Law::new(seed);
+    let mut toy = Toy::new(knee::<8>);
+    toy.drive(&mut law, 10);
+    let clean = centre(&law);
+    for _ in 0..slots {
+        let mut window = toy.window(law.decision());
+        window.work = f64::from(window.limit) * window.length.as_secs_f64();
+        window.long = 4.0;
+        law.slot_ended(&window);
+    }
+    (law, toy, clean)
+}
+
 #[test]
 fn long_statements_bound_the_limit_and_leave_it_as_it_was() {
     for seed in 0..8 {
-        let mut law = Law::new(seed);
-        let mut toy = Toy::new(knee::<8>);
-        toy.drive(&mut law, 10);
-        let clean = centre(&law);
-        for _ in 0..400 {
-            let mut window = toy.window(law.decision());
-            // They make room for whoever pushes: throughput in proportion, without end.
-            window.work = f64::from(window.limit) * window.length.as_secs_f64();
-            window.long = 4.0;
-            law.slot_ended(&window);
-            assert!(centre(&law) <= clean * LONG_TIMES + 1e-9, "seed {seed}");
-        }
-        assert!(centre(&law) > clean * 2.0, "seed {seed}: {} of {clean}", centre(&law));
+        let (mut law, mut toy, clean) = beside_long_ones(seed, 24);
+        let most = clean * 2.0 * LONG_RISE.powi(12);
+        assert!(centre(&law) <= most, "seed {seed}: {} of {clean}", centre(&law));
+        assert!(centre(&law) > clean * 1.5, "seed {seed}: {} of {clean}", centre(&law));
         let window = toy.window(law.decision());
         law.slot_ended(&window);
         assert!((centre(&law) - clean).abs() < 1e-9, "seed {seed}");
         assert_eq!(law.knee(), Some(round(clean)), "seed {seed}");
+    }
+}
+
+#[test]
+fn beside_reports_that_never_end_another_load_is_followed_slowly() {
+    for seed in 0..8 {
+        let (mut law, mut toy, clean) = beside_long_ones(seed, 200);
+        let grown = centre(&law);
+        assert!(grown > clean * 6.0, "seed {seed}: {grown} of {clean}");
+        let window = toy.window(law.decision());
+        law.slot_ended(&window);
+        assert!((centre(&law) - grown).abs() < 1e-9, "seed {seed}: it is believed by now");
     }
 }
 
