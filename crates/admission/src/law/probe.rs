@@ -20,6 +20,8 @@ pub(super) struct Sample {
     pub(super) seconds: f64,
     pub(super) limit: f64,
     pub(super) done: f64,
+    /// The variance that ln of a count like `done` has by chance.
+    noise: f64,
     /// Transactions a second.
     pub(super) rate: f64,
     /// Seconds that each held its connection.
@@ -38,7 +40,11 @@ impl Sample {
         let sound = means.iter().chain([&squares]).all(|mean| *mean > LEAST && *mean < MOST);
         let [rate, held, work] = means.map(f64::ln);
         let limit = f64::from(window.limit);
-        (sound && window.limit > 0).then_some(Self { seconds, limit, done, rate, held, work })
+        // The more unlike the transactions, the more their number wanders.
+        let unlike = squares * window.held.recip() * done - 1.0;
+        let noise = 0.5 * unlike.clamp(0.5, 10.0) / done;
+        let sample = Self { seconds, limit, done, noise, rate, held, work };
+        (sound && window.limit > 0).then_some(sample)
     }
 }
 
@@ -112,7 +118,7 @@ impl Probe {
                 Outcome::Pair(Pair {
                     limits,
                     throughputs: sample.work - first.work,
-                    noise: 0.25 / first.done + 0.25 / sample.done,
+                    noise: first.noise + sample.noise,
                 })
             }
         }
