@@ -148,7 +148,7 @@ fn long_statements_bound_the_limit_and_leave_it_as_it_was() {
 #[test]
 fn beside_reports_that_never_end_another_load_is_followed_slowly() {
     for seed in 0..8 {
-        let (mut law, mut toy, clean) = beside_long_ones(seed, 200);
+        let (mut law, mut toy, clean) = beside_long_ones(seed, 500);
         let grown = centre(&law);
         assert!(grown > clean * 6.0, "seed {seed}: {grown} of {clean}");
         let window = toy.window(law.decision());
