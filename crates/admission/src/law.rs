@@ -37,7 +37,10 @@ const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
 const DOWN: f64 = 1.4;
 const STEEP_DOWN: f64 = 2.4;
-/// The law rests after so many pairs that decided nothing,
+/// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known so well.
+const STILL: f64 = 0.025;
+const KNOWN: f64 = 0.1;
+/// The law rests after so many of those,
 const STEADY: i32 = 4;
 /// for so many slots.
 const REST: u32 = 6;
@@ -45,13 +48,22 @@ const REST: u32 = 6;
 const SATURATED: f64 = 0.7;
 /// Long statements run, if there are so many as a mean.
 const LONG: f64 = 0.25;
-/// While they run, the limit is at most so many times what was found without them.
+/// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
+const RIVALS: f64 = 0.5;
+/// While they run, the limit is at most so many times what was found without them: a quarter more
+/// for each of them, up to three times.
+const LONG_EACH: f64 = 0.25;
 const LONG_TIMES: f64 = 3.0;
+/// A pair that is sure that the limit is too low there raises that bound a little: if reports run
+/// all day, the load beside them may still change.
+const LONG_RISE: f64 = 1.01;
+/// Once it was raised so far, what was found without them is no longer believed.
+const LONG_OTHER: f64 = 2.0;
 /// At least so many of them run beside the limit.
 const LONG_LEAST: u32 = 2;
 /// From this part of backends that wait for locks the limit does not grow, and from that it falls.
-const LOCKED: f64 = 0.65;
-const JAMMED: f64 = 0.8;
+const LOCKED: f64 = 0.85;
+const JAMMED: f64 = 0.95;
 /// What is left of the limit after the server refused a connection.
 const REFUSED: f64 = 0.7;
 /// Refusals within this time are one.
@@ -68,7 +80,9 @@ pub struct Law {
     centre: f64,
     /// What was found while no long statement ran, once anything was found.
     clean: Option<f64>,
-    long: bool,
+    /// How many long statements run, and how far their bound was raised.
+    long: f64,
+    raised: f64,
     ceiling: f64,
     evidence: Evidence,
     regime: Regime,
@@ -107,7 +121,8 @@ impl Law {
         let mut law = Self {
             centre,
             clean: None,
-            long: false,
+            long: 0.0,
+            raised: 1.0,
             ceiling: MOST,
             evidence: Evidence::none(),
             regime: Regime::default(),
@@ -185,7 +200,7 @@ impl Law {
         self.regime.forget();
         self.pace = Pace::new();
         self.steady = 0;
-        self.long = false;
+        self.long = 0.0;
         self.set(self.clean.unwrap_or(self.centre), at, LimitCause::Restarted);
         self.probe_anew();
         self.decision()
@@ -216,7 +231,7 @@ impl Law {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        if self.regime.changed(levels.shifted(e, shift)) {
+        if self.regime.changed(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
             self.evidence.fade(0.05);
             self.pace.restart(window, sample.seconds);
             self.steady = 0;
@@ -234,7 +249,10 @@ impl Law {
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
         let (e, error) = (self.evidence.elasticity(), self.evidence.error());
-        let gap = (e - TARGET).clamp(-1.0, 1.0);
+        // More short statements take from the long ones what they gain themselves.
+        let rivals = self.long;
+        let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
+        let gap = (e - taken - TARGET).clamp(-1.0, 1.0);
         let sure = gap.abs() / (1.5 * error);
         let urgency = if e < -0.05 {
             STEEP_DOWN
@@ -254,15 +272,20 @@ impl Law {
         }
         if sure >= 1.0 {
             self.pace.shorten();
-            self.steady = (self.steady - 2).max(0);
         } else {
             self.pace.lengthen(1.25);
+        }
+        if step.abs() >= STILL {
+            self.steady = (self.steady - 2).max(0);
+        } else if error < KNOWN {
             self.steady += 1;
         }
         self.set(self.centre * step.exp(), window.at, cause);
         self.evidence.fade((-2.5 * step.abs()).exp());
-        if !self.long {
+        if !self.is_long() {
             self.clean = Some(self.centre);
+        } else if sure >= 1.0 && step > 0.0 && self.long_bound() <= Some(self.centre) {
+            self.raised *= LONG_RISE;
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
@@ -274,17 +297,33 @@ impl Law {
     /// While long statements run the limit is theirs too, and what the pairs show is about both:
     /// it stays near what was found without them, and returns to it after.
     fn note_long(&mut self, window: &Window) {
-        let long = window.long >= LONG;
-        if self.long
-            && !long
+        let before = std::mem::replace(
+            &mut self.long,
+            if window.long > 0.0 { window.long.min(MOST) } else { 0.0 },
+        );
+        if self.is_long() {
+            self.set(self.centre, window.at, LimitCause::Long);
+        } else if before >= LONG
             && let Some(clean) = self.clean
         {
-            self.set(clean, window.at, LimitCause::Long);
+            if self.raised < LONG_OTHER {
+                self.set(clean, window.at, LimitCause::Long);
+            }
+            self.raised = 1.0;
             self.evidence.fade(0.05);
             self.regime.forget();
             self.probe_anew();
         }
-        self.long = long;
+    }
+
+    fn is_long(&self) -> bool {
+        self.long >= LONG
+    }
+
+    /// The most the limit may be because of long statements.
+    fn long_bound(&self) -> Option<f64> {
+        let times = (1.0 + LONG_EACH * self.long).min(LONG_TIMES) * self.raised;
+        self.clean.filter(|_| self.is_long()).map(|clean| clean * times)
     }
 
     fn note_usage(&mut self, window: &Window) {
@@ -313,11 +352,8 @@ impl Law {
     /// Moves the limit within its bounds, and remembers why.
     fn set(&mut self, to: f64, at: Micros, cause: LimitCause) {
         let (mut most, mut bound) = (self.ceiling, LimitCause::Ceiling);
-        if self.long
-            && let Some(clean) = self.clean
-            && clean * LONG_TIMES < most
-        {
-            (most, bound) = (clean * LONG_TIMES, LimitCause::Long);
+        if let Some(long) = self.long_bound().filter(|long| *long < most) {
+            (most, bound) = (long.max(1.0), LimitCause::Long);
         }
         let cause = if to > most { bound } else { cause };
         let to = to.min(most).max(1.0);

@@ -50,20 +50,17 @@ impl Evidence {
         self.rr / self.weight
     }
 
-    /// The standard deviation of one pair with so much noise of its own.
-    pub(super) fn deviation(&self, noise: f64) -> f64 {
-        self.variance().max(noise).sqrt()
-    }
-
     /// A pair was measured.
     pub(super) fn add(&mut self, pair: Pair) {
         let away = pair.throughputs - self.elasticity * pair.limits;
-        if away.abs() > SURPRISE * self.deviation(pair.noise) {
+        // A pair may be off by its own scatter and by what the belief may be wrong by.
+        let doubt = 1.0 + pair.limits * pair.limits / self.xx;
+        if away * away > SURPRISE * SURPRISE * doubt * self.variance().max(pair.noise) {
             self.fade(0.25);
         }
         self.xx = KEPT * self.xx + pair.limits * pair.limits;
         self.xy = KEPT * self.xy + pair.limits * pair.throughputs;
-        self.rr = KEPT * self.rr + (away * away).max(pair.noise);
+        self.rr = KEPT * self.rr + (away * away / doubt).max(pair.noise);
         self.weight = KEPT * self.weight + 1.0;
         self.elasticity = self.xy / self.xx;
     }

@@ -8,7 +8,11 @@ use crate::Window;
 const DITHER: f64 = 0.15;
 /// and how far as long as hardly anything is known: while the error is above this.
 const COARSE: f64 = 1.6 * DITHER;
-const UNSURE: f64 = 0.25;
+const UNSURE: f64 = 0.12;
+
+/// Means beyond these are no measurements: of nothing is there so little or so much.
+const LEAST: f64 = 1e-12;
+const MOST: f64 = 1e12;
 
 /// What a slot showed, as the law calculates with it: all but `seconds`, `done` and `limit` as ln.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Sample {
     pub(super) seconds: f64,
     pub(super) limit: f64,
     pub(super) done: f64,
+    /// The variance that ln of a count like `done` has by chance.
+    noise: f64,
     /// Transactions a second.
     pub(super) rate: f64,
     /// Seconds that each held its connection.
@@ -28,16 +34,17 @@ impl Sample {
     /// None if nothing was done, or the numbers are none.
     pub(super) fn of(window: &Window) -> Option<Self> {
         let (seconds, done) = (window.length.as_secs_f64(), f64::from(window.done));
-        let sums = [window.work, window.held, window.held_squares];
-        let sound = sums.iter().all(|sum| sum.is_finite() && *sum > 0.0);
-        (sound && seconds > 0.0 && done > 0.0 && window.limit > 0).then(|| Self {
-            seconds,
-            limit: f64::from(window.limit),
-            done,
-            rate: (done / seconds).ln(),
-            held: (window.held / done).ln(),
-            work: (window.work / seconds).ln(),
-        })
+        let means = [done / seconds, window.held / done, window.work / seconds];
+        let squares = window.held_squares / window.held;
+        // A comparison with what is not a number is false.
+        let sound = means.iter().chain([&squares]).all(|mean| *mean > LEAST && *mean < MOST);
+        let [rate, held, work] = means.map(f64::ln);
+        let limit = f64::from(window.limit);
+        // The more unlike the transactions, the more their number wanders.
+        let unlike = squares * window.held.recip() * done - 1.0;
+        let noise = 0.5 * unlike.clamp(0.5, 10.0) / done;
+        let sample = Self { seconds, limit, done, noise, rate, held, work };
+        (sound && window.limit > 0).then_some(sample)
     }
 }
 
@@ -111,7 +118,7 @@ impl Probe {
                 Outcome::Pair(Pair {
                     limits,
                     throughputs: sample.work - first.work,
-                    noise: 0.25 / first.done + 0.25 / sample.done,
+                    noise: first.noise + sample.noise,
                 })
             }
         }

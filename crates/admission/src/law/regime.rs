@@ -44,17 +44,20 @@ pub(super) struct Regime {
 }
 
 impl Regime {
-    /// A slot at the centre, or corrected to it. True: this is another regime, and twice in a row,
+    /// A slot at the centre, or corrected to it; `noise` is the deviation (ln) that counting so few
+    /// transactions has by itself. True: this is another regime, and twice in a row,
     /// so that it is not one odd slot. Its levels are then those of the new one.
-    pub(super) fn changed(&mut self, seen: Levels) -> bool {
+    pub(super) fn changed(&mut self, seen: Levels, noise: f64) -> bool {
         let Some(level) = self.level else {
             self.level = Some(seen);
             return false;
         };
         let (rate, held, work) =
             (seen.rate - level.rate, seen.held - level.held, seen.work - level.work);
-        let off =
-            rate.abs() > RATE || held.abs() > HELD || work.abs() > WORK.max(WANDER * self.wander);
+        let chance = WANDER * noise;
+        let off = rate.abs() > RATE.max(chance)
+            || held.abs() > HELD.max(chance)
+            || work.abs() > WORK.max(chance).max(WANDER * self.wander);
         if off && self.suspect {
             *self = Self { level: Some(seen), ..Self::default() };
             return true;
