@@ -82,10 +82,10 @@ pub(super) struct Leased<'a> {
     /// Queries of our own, in the order in which they will be answered.
     asides: VecDeque<Aside>,
     /// The error that the oldest of them has met.
-    refused: Option<Answer>,
+    refused: Option<Box<Answer>>,
     /// Why the server connection cannot be made the session's: the answer to its request, of which
     /// nothing was sent.
-    pub(super) unfit: Option<Answer>,
+    pub(super) unfit: Option<Box<Answer>>,
     repeat: Repeat,
 }
 

@@ -301,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_said_of_a_process_type_stays_as_it_is() {
+        let text = "adaptive = false\nstate = \"found.json\"\n[dynos.web]\npatience = 2.5\n\
+                    impatient = true\n[dynos.\"*\"]\nweight = 7\n[databases.a]\n\
+                    url = \"postgres://a@h/d\"";
+        let plan = read("x.toml", text, Path::new("/etc")).unwrap();
+        assert_eq!((plan.proxy.adaptive, plan.proxy.limit), (false, None));
+        assert_eq!(plan.state.as_deref(), Some(Path::new("/etc/found.json")));
+        let treatment = |name| plan.proxy.dynos.treatment(name);
+        let web = treatment("web.3");
+        assert_eq!((web.weight, web.impatient), (4, true));
+        assert_eq!(web.patience, Some(Duration::from_millis(2500)));
+        assert_eq!((treatment("worker.1").weight, treatment("10.0.0.1").weight), (2, 7));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let cases = [
             ("limit = 5\nlimt = 5\n[databases]", "x.toml:2:1: unknown field `limt`"),
@@ -311,6 +326,7 @@ mod tests {
             ("[databases.a]\nurl_env = \"NOT_THERE_1\"", "x.toml:2:11: the environment has no"),
             ("[databases]", "x.toml:1:1: databases: there is none"),
             ("limit = ", "x.toml:1:9: "),
+            ("[dynos.web]\nweight = 0\n[databases.a]", "x.toml:2:10: "),
         ];
         for (text, expected) in cases {
             let told = wrong(text);
