@@ -28,6 +28,10 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# The law of the limit beside others, on a model of a database.
+simulate *args:
+    cargo run --release -p simulator -- {{args}}
+
 # Throws bytes at a reader: `just fuzz frames 600`. See fuzz/README.md.
 fuzz target seconds:
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -3,7 +3,33 @@
 //! Pure: told of what happens with the time, says who is next and how many may be; no clock, no
 //! thread, no socket. The same calls give the same answers, so the simulator drives the very code
 //! that runs in the proxy.
+//!
+//! ```text
+//!   request ─▶ [book] ─▶ has room? ──yes─▶ executing ⇄ idle ─▶ end
+//!                │          │no               │ old
+//!                │          ▼                 ▼
+//!                │        [fair] queue      long: a lane of its own
+//!                ▼
+//!             [meter] ── Window ─▶ Governor: the law ── Decision ─▶ the limit
+//! ```
+//!
+//! Start reading at [`Admission`].
 
+mod admission;
+mod book;
+mod ceiling;
+pub mod costs;
+mod fair;
+pub mod law;
+mod meter;
+mod pulse;
 pub mod window;
 
-pub use window::{Decision, Window};
+pub use admission::{Admission, Ask, Levels, Verdict};
+pub use book::Ticket;
+pub use ceiling::Rise;
+pub use costs::Costs;
+pub use fair::Manner;
+pub use law::Law;
+pub use meter::Counts;
+pub use window::{Decision, Governor, Window};

@@ -1,13 +1,13 @@
 //! What the law of the limit is told, and what it answers.
 
-use trace::Micros;
+use trace::{LimitChanged, Micros};
 
 /// What one slot of time showed of one database. *Short* means all but the long lane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
     /// When it ended.
     pub at: Micros,
-    /// How long it was.
+    /// How long it was, without the time to settle.
     pub length: Micros,
     /// The limit in force.
     pub limit: u32,
@@ -39,8 +39,64 @@ pub struct Window {
 pub struct Decision {
     /// How many short statements may execute.
     pub limit: u32,
-    /// How long until the law wants to hear again.
+    /// How many long statements may execute beside them; what is over counts as short.
+    pub long: u32,
+    /// How long until the law wants to hear again, time to settle included.
     pub slot: Micros,
     /// Time at the slot's beginning that is not measured: what runs was admitted before.
     pub settle: Micros,
+}
+
+/// What finds the limit: told of each slot, says what holds for the next.
+pub trait Governor: std::fmt::Debug + Send {
+    /// What holds now.
+    fn decision(&self) -> Decision;
+
+    /// A slot is over.
+    fn slot_ended(&mut self, window: &Window) -> Decision;
+
+    /// The server refused a connection: it has no room.
+    fn refused(&mut self, at: Micros) -> Decision;
+
+    /// The server was restarted.
+    fn restarted(&mut self, at: Micros) -> Decision;
+
+    /// What was found so far, to be remembered across restarts of ours.
+    fn knee(&self) -> Option<u32>;
+
+    /// The last change of the limit, with its reason.
+    fn change(&self) -> Option<LimitChanged>;
+
+    /// The last change, if it was not told yet.
+    fn untold(&mut self) -> Option<LimitChanged>;
+}
+
+impl Governor for crate::Law {
+    fn decision(&self) -> Decision {
+        Self::decision(self)
+    }
+
+    fn slot_ended(&mut self, window: &Window) -> Decision {
+        Self::slot_ended(self, window)
+    }
+
+    fn refused(&mut self, at: Micros) -> Decision {
+        Self::refused(self, at)
+    }
+
+    fn restarted(&mut self, at: Micros) -> Decision {
+        Self::restarted(self, at)
+    }
+
+    fn knee(&self) -> Option<u32> {
+        Self::knee(self)
+    }
+
+    fn change(&self) -> Option<LimitChanged> {
+        Some(Self::change(self))
+    }
+
+    fn untold(&mut self) -> Option<LimitChanged> {
+        Self::untold(self)
+    }
 }

@@ -199,7 +199,10 @@ impl<'a> Draft<'a> {
             Event::Marked { at, text } => self.marks.push((*at, text)),
             // The refusal repeats what the failed request and the holds say; error lines are for
             // people; what was lost is told by the recording itself.
-            Event::RequestRefused(_) | Event::LineLogged(_) | Event::EventsLost { .. } => {}
+            Event::RequestRefused(_)
+            | Event::LimitChanged(_)
+            | Event::LineLogged(_)
+            | Event::EventsLost { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use trace::{BackendPid, Event, SessionId, SqlState};
+use trace::{BackendPid, Event, Micros, SessionId, SqlState};
 use wire::backend::tag;
 use wire::frontend;
 
@@ -60,6 +60,8 @@ pub(crate) struct Backend {
     pub(crate) cancel_key: Arc<CancelKey>,
     key: Arc<Key>,
     worker: usize,
+    /// Since when it is idle.
+    pub(crate) rested: Micros,
     /// Last, so that the socket is closed before its end is recorded.
     slot: Slot,
 }

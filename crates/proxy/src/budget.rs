@@ -33,6 +33,11 @@ impl Budget {
         Self { limit, held_elsewhere: 0, giving: None }
     }
 
+    /// What is shared.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// Another limit from now on. A successor that was told of more than the new one keeps what it
     /// was told, until less is held.
     pub(crate) fn set_limit(&mut self, limit: u32) {

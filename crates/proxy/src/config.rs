@@ -1,17 +1,19 @@
 //! What a proxy is told when it starts.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gate::{Terms, UNKNOWN};
 use crate::pool::Key;
-use crate::{Access, Error, Upstream};
+use crate::{Access, Dynos, Error, Knee, Upstream};
 
 /// What the proxy does with the sessions that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// One server connection per client; nothing is changed, everything is recorded.
     Observe,
-    /// Transaction pooling: at most `limit` server connections, a queue in front of them.
+    /// Transaction pooling: few server connections, a queue in front of them.
     Regulate,
 }
 
@@ -61,6 +63,9 @@ impl Database {
     }
 }
 
+/// Most server connections where nobody has set a limit and none is found.
+pub(crate) const STATIC_LIMIT: u32 = UNKNOWN;
+
 /// A proxy's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -72,10 +77,18 @@ pub struct Config {
     pub access: Access,
     /// Threads that carry sessions. One is enough for tens of thousands of requests a second.
     pub workers: NonZeroUsize,
-    /// `regulate`: most server connections that may be open at once to a database. Must leave room
-    /// in the server's `max_connections` for superusers and for those who do not come through the
-    /// proxy.
-    pub limit: NonZeroU32,
+    /// `regulate`: most server connections that may be open at once to a database. Without it: as
+    /// many as the server has room for, read again each second, if [`Config::adaptive`]; else
+    /// 20.
+    pub limit: Option<NonZeroU32>,
+    /// `regulate`: how many statements may execute at once is found by measuring, and the limit is
+    /// only the most it can be. The server's own room (`max_connections` and what others use of
+    /// it) is kept to.
+    pub adaptive: bool,
+    /// `regulate`: how dynos share.
+    pub dynos: Arc<Dynos>,
+    /// `regulate`: what an earlier run has found ([`Control::knees`](crate::Control::knees)).
+    pub knees: Vec<Knee>,
     /// `regulate`: how long a request may wait for a server connection before it is refused.
     pub queue_timeout: Duration,
     /// How long opening a server connection may take, from TCP to the end of authentication.
@@ -103,7 +116,7 @@ pub struct Setting {
 }
 
 impl Config {
-    /// The defaults: half as many workers as cores, 20 server connections, 5 s of patience.
+    /// The defaults: half as many workers as cores, a limit that is found, 5 s of patience.
     #[must_use]
     pub fn new(mode: Mode, upstream: Upstream) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -112,7 +125,10 @@ impl Config {
             databases: vec![Database::any(upstream)],
             access: Access::default(),
             workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN),
-            limit: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+            limit: None,
+            adaptive: true,
+            dynos: Arc::default(),
+            knees: Vec::new(),
             queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             max_client_conn: None,
@@ -127,6 +143,11 @@ impl Config {
         let any = self.databases.first().map(|database| database.upstream.clone());
         let base = any.map_or_else(|| self.clone(), |upstream| Self::new(self.mode, upstream));
         let clients = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get).to_string();
+        let limit = |config: &Self| match config.limit {
+            Some(limit) => limit.to_string(),
+            None if config.adaptive => "auto".to_owned(),
+            None => STATIC_LIMIT.to_string(),
+        };
         let seconds = |time: Duration| time.as_secs_f64().to_string();
         let pool_mode = match self.mode {
             Mode::Observe => "session",
@@ -140,7 +161,8 @@ impl Config {
         };
         vec![
             one("admin_users", self.admin_users.join(", "), String::new(), true),
-            one("default_pool_size", self.limit.to_string(), base.limit.to_string(), true),
+            one("adaptive", self.adaptive.to_string(), base.adaptive.to_string(), true),
+            one("default_pool_size", limit(self), limit(&base), true),
             one(
                 "max_client_conn",
                 clients(self.max_client_conn),
@@ -182,7 +204,11 @@ impl Config {
             names.map(str::to_owned).collect()
         };
         match key {
-            "default_pool_size" | "limit" => self.limit = count()?,
+            "default_pool_size" | "limit" if value == "auto" => self.limit = None,
+            "default_pool_size" | "limit" => self.limit = Some(count()?),
+            "adaptive" => {
+                self.adaptive = value.parse().map_err(|_| wrong("neither true nor false"))?;
+            }
             "max_client_conn" if value == "0" => self.max_client_conn = None,
             "max_client_conn" => self.max_client_conn = Some(count()?),
             "query_wait_timeout" | "queue_timeout" => self.queue_timeout = seconds()?,
@@ -195,6 +221,18 @@ impl Config {
             _ => return Err(format!("no setting {key:?}; see SHOW CONFIG")),
         }
         Ok(())
+    }
+
+    /// What the gate of a database is made for.
+    pub(crate) fn terms(&self, database: &Database) -> Terms {
+        let remembered = self.knees.iter().find(|knee| knee.database == database.label());
+        Terms {
+            cap: database.limit.or(self.limit).map(NonZeroU32::get),
+            adaptive: self.adaptive,
+            remembered: remembered.map(|knee| knee.statements),
+            patience: self.queue_timeout,
+            dynos: Arc::clone(&self.dynos),
+        }
     }
 
     /// Whether there is an admin database.

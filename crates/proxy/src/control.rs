@@ -18,7 +18,11 @@ use crate::roster::{Client, Ended, Periods, Server, Totals};
 use crate::worker::Shared;
 use crate::{Config, Database, Mode};
 
+mod limit;
 mod reload;
+
+use limit::limit_state;
+pub use limit::{Knee, LimitState};
 
 /// How often [`Control::wait_close`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -84,6 +88,8 @@ pub struct DatabaseState {
     pub waiting: u32,
     /// `regulate`: server connections that may be in use.
     pub leased: u32,
+    /// `regulate`: the limit of executing statements.
+    pub executing: LimitState,
     /// Whether it is paused.
     pub paused: bool,
     /// Whether new clients are sent away.
@@ -345,6 +351,7 @@ fn state(entry: &Entry) -> DatabaseState {
         idle,
         leased,
         waiting,
+        executing: gate.map(|gate| limit_state(&gate.standing())).unwrap_or_default(),
         paused: paused || entry.door.is_paused(),
         disabled: entry.door.is_disabled(),
         fresh_from: gate.map_or(0, |gate| gate.fresh_from()),

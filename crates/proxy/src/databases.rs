@@ -170,7 +170,7 @@ impl Databases {
         entries
     }
 
-    fn houses(&self) -> impl Iterator<Item = Arc<House>> {
+    pub(crate) fn houses(&self) -> impl Iterator<Item = Arc<House>> {
         self.entries().into_iter().filter_map(|entry| entry.house.clone())
     }
 
@@ -187,7 +187,7 @@ impl Databases {
         let mut all = PoolSampled { at, limit: 0, open: 0, leased: 0, waiting: 0 };
         for house in self.houses() {
             let one = house.gate.tick(at);
-            all.limit += one.limit;
+            all.limit = all.limit.saturating_add(one.limit);
             all.open += one.open;
             all.leased += one.leased;
             all.waiting += one.waiting;

@@ -4,72 +4,114 @@
 //! guard: dropping a [`Waiting`] or a [`Lease`] is always safe and gives back what it stands for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use admission::{Admission, Ask, Governor, Law, Levels, Ticket, Verdict};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use trace::{DynoId, Event, Micros, PoolSampled, Refusal, SessionId, SqlState};
+use trace::numbers::NumberMap;
+use trace::{DynoId, Event, Fingerprint, LimitChanged, Micros, PoolSampled, SqlState};
 
-use crate::admission::{Admission, Rise, Ticket, Verdict};
-use crate::answer::Answer;
+use crate::Dynos;
 use crate::backend::{Backend, OpenError};
 use crate::budget::Budget;
 use crate::call::{Call, Turn};
 use crate::journal::Journal;
-use crate::numbers::NumberMap;
-use crate::pool::{Key, Pool, Take};
-use crate::settings::Settings;
+use crate::pool::Pool;
 
+mod borrowed;
 mod control;
+mod lease;
+mod opening;
 mod outage;
+mod refusal;
 mod share;
+mod warm;
 
-pub(crate) use control::Holding;
+pub(crate) use control::{Holding, Said};
+pub(crate) use lease::{Last, Lease, Waiting};
+use opening::Opening;
 pub(crate) use outage::Outage;
+use warm::Warm;
 
-/// How long no further connection is tried after PostgreSQL had no room for one.
-const REFUSED_FOR: Micros = Micros::from_millis(250);
+/// After a long statement was seen, requests are looked at for others for so long.
+const CURIOUS: Micros = Micros::from_secs(60);
+
+/// What a gate is made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Most server connections; without it, as many as the server has room for.
+    pub(crate) cap: Option<u32>,
+    /// Whether a law finds how many may execute.
+    pub(crate) adaptive: bool,
+    /// What an earlier run had found.
+    pub(crate) remembered: Option<u32>,
+    /// How long a request may wait.
+    pub(crate) patience: Duration,
+    /// How dynos are treated.
+    pub(crate) dynos: Arc<Dynos>,
+}
+
+impl Terms {
+    fn law(&self) -> Option<Box<dyn Governor>> {
+        let seed = rand::random();
+        let law = || match self.remembered {
+            Some(knee) => Law::remembering(seed, knee),
+            None => Law::new(seed),
+        };
+        self.adaptive.then(|| -> Box<dyn Governor> { Box::new(law()) })
+    }
+}
 
 /// All server connections of `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: Mutex<State>,
     journal: Arc<Journal>,
+    /// The name of its database.
+    label: Box<str>,
     /// How long a request may wait, in microseconds.
     patience: AtomicU64,
+    /// Whether it matters now which statement a request begins with.
+    curious: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     admission: Admission,
     pool: Pool<Box<Backend>>,
-    waiters: NumberMap<Ticket, Waiter>,
+    opening: Opening,
+    warm: Warm,
+    waiters: NumberMap<Ticket, Arc<Call>>,
+    dynos: Arc<Dynos>,
+    /// Until when requests are looked at for long statements.
+    curious_until: Micros,
     /// When PostgreSQL last had no room for a connection, and its words.
     refused: Option<(Micros, SqlState, String)>,
     /// While PostgreSQL cannot be reached.
     outage: Option<Outage>,
-    /// How much of the limit is ours while another process shares it.
+    /// How much of the cap is ours while another process shares it.
     budget: Budget,
+    /// For how many connections of ours the server has room, if that is known.
+    room: Option<u32>,
+    /// Somebody wants to borrow the next connection that is free.
+    borrower: Option<borrowed::Borrower>,
     /// Server connections with lower numbers are closed when they are given back.
     fresh_from: u64,
     /// Fires when, in a pause, the last server connection is closed.
     quiet: Arc<Notify>,
 }
 
-/// One that waits.
-#[derive(Debug)]
-struct Waiter {
-    call: Arc<Call>,
-    until: Micros,
-}
-
 impl State {
-    /// Calls who was granted a lease. It may have been told something else already: then its guard
-    /// gives the lease back when it is dropped.
-    fn wake(&mut self, granted: Option<Ticket>) {
-        if let Some(waiter) = granted.and_then(|ticket| self.waiters.remove(&ticket)) {
-            waiter.call.tell(Turn::Granted);
+    /// Calls all who may begin now. Some may have been told something else already: then their
+    /// guards give the leases back when they are dropped.
+    fn wake(&mut self, now: Micros) {
+        self.admission.set_reach(self.opening.reach(self.pool.open()));
+        while let Some(ticket) = self.admission.next(now) {
+            if let Some(call) = self.waiters.remove(&ticket) {
+                call.tell(Turn::Granted);
+            }
         }
     }
 
@@ -82,12 +124,6 @@ impl State {
             }
             None => self.outage.insert(Outage::begin(error, now)).retry,
         }
-    }
-
-    fn release(&mut self, dyno: DynoId) {
-        let next = self.admission.release(dyno);
-        self.wake(next);
-        self.note_quiet();
     }
 
     fn note_quiet(&self) {
@@ -111,20 +147,45 @@ pub(crate) enum Asked {
     Queued(Waiting),
 }
 
+/// How the limit of a database stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) levels: Levels,
+    pub(crate) adaptive: bool,
+    pub(crate) room: Option<u32>,
+    pub(crate) change: Option<LimitChanged>,
+    pub(crate) knee: Option<u32>,
+}
+
 impl Gate {
-    pub(crate) fn new(limit: u32, patience: Duration, journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(label: &str, terms: &Terms, journal: Arc<Journal>) -> Self {
+        let budget = Budget::new(terms.cap.unwrap_or(UNBOUNDED));
+        let cap = budget.own().min(if terms.cap.is_some() { u32::MAX } else { UNKNOWN });
         let state = State {
-            admission: Admission::new(limit),
-            pool: Pool::new(limit),
+            admission: Admission::new(cap, terms.law()),
+            pool: Pool::new(cap),
+            opening: Opening::default(),
+            warm: Warm::default(),
             waiters: NumberMap::default(),
+            dynos: Arc::clone(&terms.dynos),
+            curious_until: Micros::ZERO,
             refused: None,
             outage: None,
-            budget: Budget::new(limit),
+            budget,
+            room: None,
+            borrower: None,
             fresh_from: 0,
             quiet: Arc::default(),
         };
-        let gate = Self { state: Mutex::new(state), journal, patience: AtomicU64::new(0) };
-        gate.set_patience(patience);
+        let gate = Self {
+            state: Mutex::new(state),
+            journal,
+            label: label.into(),
+            patience: AtomicU64::new(0),
+            curious: AtomicBool::new(false),
+        };
+        gate.set_patience(terms.patience);
+        gate.lock().wake(Micros::ZERO);
         gate
     }
 
@@ -132,102 +193,91 @@ impl Gate {
         self.state.lock()
     }
 
+    /// Whether it matters now which statement a request begins with: somebody waits, so that it
+    /// must be charged what it will cost, or some statements are long.
+    pub(crate) fn is_curious(&self) -> bool {
+        self.curious.load(Ordering::Relaxed)
+    }
+
     /// Asks for a lease, for a request that has arrived just now and is called there.
     pub(crate) fn request(
         self: &Arc<Self>,
-        dyno: DynoId,
+        (dyno, statement): (DynoId, Fingerprint),
         arrived: Micros,
         call: &Arc<Call>,
     ) -> Asked {
         let mut state = self.lock();
-        match state.admission.request(dyno) {
-            Verdict::Granted(ticket) => Asked::Granted(self.lease(dyno, ticket)),
+        if !state.admission.knows(dyno) {
+            let manner = state.dynos.manner(&self.journal.dyno_name(dyno));
+            state.admission.introduce(dyno, manner);
+        }
+        let until = arrived + Micros(self.patience.load(Ordering::Relaxed));
+        match state.admission.request(Ask { dyno, statement, arrived, until }, arrived) {
+            Verdict::Granted(ticket) => Asked::Granted(Lease::new(self, ticket)),
             Verdict::Queued(ticket) => {
-                Asked::Queued(self.wait(&mut state, (dyno, ticket), arrived, call))
+                let waiting = self.wait(&mut state, ticket, call);
+                // A slot of the law may have ended just now, and the limit be higher.
+                state.wake(arrived);
+                Asked::Queued(waiting)
             }
         }
     }
 
-    fn lease(self: &Arc<Self>, dyno: DynoId, ticket: Ticket) -> Lease {
-        Lease { gate: Some(Arc::clone(self)), dyno, ticket, claim: Claim::Nothing }
-    }
-
-    fn wait(
-        self: &Arc<Self>,
-        state: &mut State,
-        (dyno, ticket): (DynoId, Ticket),
-        arrived: Micros,
-        call: &Arc<Call>,
-    ) -> Waiting {
+    fn wait(self: &Arc<Self>, state: &mut State, ticket: Ticket, call: &Arc<Call>) -> Waiting {
         call.begin();
-        let until = Micros(arrived.0.saturating_add(self.patience.load(Ordering::Relaxed)));
-        state.waiters.insert(ticket, Waiter { call: Arc::clone(call), until });
-        Waiting { gate: Some(Arc::clone(self)), dyno, ticket, call: Arc::clone(call) }
+        state.waiters.insert(ticket, Arc::clone(call));
+        Waiting::new(self, ticket, call)
     }
 
-    /// Ten times a second: lets the ceiling rise, buries the dead, tells those whose deadline has
-    /// passed; gives the pool's state.
+    /// Ten times a second: lets the ceiling rise, buries the dead, tells those who have waited too
+    /// long, records changes of the limit; gives the pool's state.
     pub(crate) fn tick(&self, at: Micros) -> PoolSampled {
         let mut state = self.lock();
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
-        let granted = state.admission.tick(at);
-        state.wake(granted);
-        // In a pause time does not count.
-        if !state.admission.is_paused() {
-            for waiter in state.waiters.values().filter(|waiter| waiter.until <= at) {
-                waiter.call.tell(Turn::Late);
+        state.opening.rest(at);
+        state.admission.tick(at);
+        state.wake(at);
+        for ticket in state.admission.late(at) {
+            if let Some(call) = state.waiters.get(&ticket) {
+                call.tell(Turn::Late);
             }
         }
-        let sample = PoolSampled {
-            at,
-            limit: state.admission.limit(),
-            open: state.pool.open(),
-            leased: state.admission.leased(),
-            waiting: state.admission.waiting(),
-        };
+        let levels = state.admission.levels();
+        if levels.counts.long > 0 {
+            state.curious_until = at + CURIOUS;
+        }
+        let curious = levels.waiting > 0 || state.curious_until > at;
+        self.curious.store(curious, Ordering::Relaxed);
+        let change = state.admission.untold();
+        let open = state.pool.open();
         drop(state);
         // Closing tells the journal; not under the lock.
         drop(dead);
-        sample
+        if let Some(change) = change {
+            // The first has no time: nothing was measured.
+            let at = if change.at == Micros::ZERO { at } else { change.at };
+            self.journal.record(Event::LimitChanged(LimitChanged { at, ..change }));
+        }
+        sample(&levels, open, at)
+    }
+
+    /// How the limit stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.lock();
+        let (change, knee) = state.admission.found();
+        Standing {
+            levels: state.admission.levels(),
+            adaptive: state.admission.is_adaptive(),
+            room: state.room,
+            change,
+            knee,
+        }
     }
 
     /// Closes all idle connections, at shutdown.
     pub(crate) fn close_idle(&self) {
         let idle = self.lock().pool.remove_dead(|_| true);
         drop(idle);
-    }
-
-    /// The truth for a request that waited until its deadline in vain, recorded as a refusal.
-    pub(crate) fn refuse(&self, session: SessionId, dyno: DynoId, waited: Micros) -> Answer {
-        let at = self.journal.now();
-        let state = self.lock();
-        let holders = state.admission.holders();
-        let limit = state.admission.limit();
-        let since = at - waited;
-        let refused = state.refused.clone().filter(|(when, ..)| *when >= since);
-        drop(state);
-
-        let patience = self.patience();
-        let mut message =
-            format!("surgetank: no server connection became free within {patience:?}");
-        if let Some((_, _, words)) = &refused {
-            message = format!("{message}; PostgreSQL refuses to open more: {words}");
-        }
-        let named: Vec<String> = holders
-            .iter()
-            .take(5)
-            .enumerate()
-            .map(|(index, (dyno, count))| {
-                let name = self.journal.dyno_name(*dyno);
-                let of = if index == 0 { format!(" of {limit}") } else { String::new() };
-                format!("{name} holds {count}{of}")
-            })
-            .collect();
-        let mut answer = Answer::new(SqlState::TOO_MANY_CONNECTIONS, message);
-        answer.hint = named.join(", ");
-        let refusal = Refusal { at, session, dyno, waited, holders };
-        self.journal.record(Event::RequestRefused(Box::new(refusal)));
-        answer
     }
 
     /// Whether PostgreSQL cannot be reached: the last attempt to open a connection has failed.
@@ -241,153 +291,23 @@ impl Gate {
     }
 }
 
-/// A place in the queue.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Waiting {
-    /// Gone once the place was exchanged for a lease.
-    gate: Option<Arc<Gate>>,
-    dyno: DynoId,
-    ticket: Ticket,
-    call: Arc<Call>,
-}
+/// Most connections where nobody has set a cap: as many as the server has room for, and before that
+/// is known, so many.
+pub(crate) const UNKNOWN: u32 = 20;
 
-impl Waiting {
-    /// Returns when the wait is over, one way or another. Cancellation safe.
-    pub(crate) async fn turn(&self) -> Turn {
-        self.call.turn().await
-    }
+/// No cap of ours.
+const UNBOUNDED: u32 = 100_000;
 
-    /// The lease, after [`Turn::Granted`].
-    pub(crate) fn into_lease(mut self) -> Option<Lease> {
-        let gate = self.gate.take()?;
-        Some(gate.lease(self.dyno, self.ticket))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let Some(gate) = self.gate.take() else { return };
-        let mut state = gate.lock();
-        state.waiters.remove(&self.ticket);
-        if !state.admission.withdraw(self.ticket) {
-            state.release(self.dyno);
-        }
-    }
-}
-
-/// Whether one of the open connections is this lease's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    Nothing,
-    Connection,
-}
-
-/// The right to hold one server connection. Dropped, it counts its connection as closed: it must be
-/// by then.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Lease {
-    /// Gone once the lease was given back in an orderly way.
-    gate: Option<Arc<Gate>>,
-    dyno: DynoId,
-    ticket: Ticket,
-    claim: Claim,
-}
-
-impl Lease {
-    /// Takes a connection out of the pool, or says how to get one.
-    pub(crate) fn take(
-        &mut self,
-        key: &Key,
-        settings: &Arc<Settings>,
-        worker: usize,
-    ) -> Take<Box<Backend>> {
-        self.claim = Claim::Connection;
-        match &self.gate {
-            Some(gate) => gate.lock().pool.take(key, settings, worker),
-            None => Take::Open,
-        }
-    }
-
-    /// The connection is gone, or could not be opened.
-    pub(crate) fn lost(&mut self) {
-        if let (Some(gate), Claim::Connection) = (&self.gate, self.claim) {
-            gate.lock().pool.closed();
-        }
-        self.claim = Claim::Nothing;
-    }
-
-    /// Gives the connection to the pool and the lease to whoever is next. One that must not serve
-    /// again (`PAUSE`, `RECONNECT`, a lower limit) is closed first.
-    pub(crate) async fn give_back(self, mut backend: Box<Backend>) {
-        backend.inbox.rest();
-        if let Some(stale) = self.put(backend) {
-            let (lease, backend) = stale;
-            backend.close().await;
-            drop(lease);
-        }
-    }
-
-    fn put(mut self, backend: Box<Backend>) -> Option<(Self, Box<Backend>)> {
-        let gate = self.gate.take()?;
-        let mut state = gate.lock();
-        if state.is_fresh(&backend) {
-            state.pool.put(backend);
-            state.release(self.dyno);
-            return None;
-        }
-        drop(state);
-        self.gate = Some(gate);
-        Some((self, backend))
-    }
-
-    /// The connection is open: if PostgreSQL could not be reached before, it can be now.
-    pub(crate) fn opened(&self) {
-        let Some(gate) = &self.gate else { return };
-        let mut state = gate.lock();
-        if state.outage.take().is_some() {
-            for next in state.admission.lift() {
-                state.wake(Some(next));
-            }
-        }
-    }
-
-    /// PostgreSQL had no room for the connection, or cannot be reached: back into the queue, in the
-    /// old place.
-    pub(crate) fn refused(
-        mut self,
-        error: OpenError,
-        arrived: Micros,
-        call: &Arc<Call>,
-    ) -> Option<Waiting> {
-        self.lost();
-        let gate = self.gate.take()?;
-        let now = gate.journal.now();
-        let mut state = gate.lock();
-        let (until, rise) = match error {
-            OpenError::Refused(code @ SqlState::TOO_MANY_CONNECTIONS, words) => {
-                state.refused = Some((now, code, words));
-                (now + REFUSED_FOR, Rise::Steadily)
-            }
-            error => (state.is_down(error, now), Rise::Once),
-        };
-        let open = state.pool.open();
-        let waiting = gate.wait(&mut state, (self.dyno, self.ticket), arrived, call);
-        let next = state.admission.refused((self.ticket, self.dyno), open, until, rise);
-        state.wake(next);
-        drop(state);
-        Some(waiting)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(gate) = self.gate.take() else { return };
-        let mut state = gate.lock();
-        if self.claim == Claim::Connection {
-            state.pool.closed();
-        }
-        state.release(self.dyno);
+/// A sample of the pool. Its limit is how many leases there may be just now: as many as may
+/// execute, beside those whose transactions idle and the long ones in their lane.
+fn sample(levels: &Levels, open: u32, at: Micros) -> PoolSampled {
+    let counts = levels.counts;
+    let beside = counts.idle.saturating_add(counts.long.min(levels.long_limit));
+    PoolSampled {
+        at,
+        limit: levels.limit.saturating_add(beside).min(levels.ceiling),
+        open,
+        leased: counts.held(),
+        waiting: levels.waiting,
     }
 }

@@ -12,9 +12,9 @@ use trace::{
     StatementSeen,
 };
 
-use crate::numbers::NumberSet;
 use crate::readings::{Found, Readings};
 use crate::roster::{Card, Roster};
+use trace::numbers::NumberSet;
 
 /// Statements that are told with their text; further ones are recorded by fingerprint alone, so
 /// that an app that makes up statements cannot make memory grow.

@@ -9,19 +9,18 @@
 //! Invariants:
 //! * In `observe` mode the bytes of a session are not changed, but for `surgetank.*` parameters in
 //!   its startup packet.
-//! * Open server connections never exceed the limit of `regulate` mode; starvation is never taken
-//!   for an outage of PostgreSQL.
+//! * Open server connections never exceed the cap of `regulate` mode; starvation is never taken for
+//!   an outage of PostgreSQL.
 //! * A server connection whose state is not known exactly is closed, never used again.
 //! * No lock is held across an await; no queue is without a limit; no task outlives
 //!   [`Proxy::shutdown`].
-//! * What may be decided without I/O is decided in `admission`, `pool`, `conversation`,
-//!   `settings` and `statements`, which know no socket and no clock.
+//! * What may be decided without I/O is decided in the room `admission`, and here in `pool`,
+//!   `conversation`, `settings` and `statements`, which know no socket and no clock.
 //!
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
 mod access;
 mod admin;
-mod admission;
 mod answer;
 mod authenticate;
 mod backend;
@@ -34,6 +33,7 @@ mod config;
 mod control;
 mod conversation;
 mod databases;
+mod dynos;
 mod error;
 mod gate;
 mod handover;
@@ -41,7 +41,6 @@ mod journal;
 mod kill;
 mod listen;
 mod login;
-mod numbers;
 mod observe;
 mod pool;
 mod proxy;
@@ -60,7 +59,8 @@ mod worker;
 pub use access::{Access, AuthQuery, Method, Rules, Users};
 pub use cancel::Stray;
 pub use config::{Config, Database, Mode, Setting};
-pub use control::{Control, DatabaseState, Ending, Order, Refused, Snapshot};
+pub use control::{Control, DatabaseState, Ending, Knee, LimitState, Order, Refused, Snapshot};
+pub use dynos::{Dynos, Treatment};
 pub use error::Error;
 pub use handover::{Canceller, Handed, Held};
 pub use proxy::Proxy;

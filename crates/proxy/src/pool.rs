@@ -104,6 +104,19 @@ impl<C: Kinds> Pool<C> {
         self.idle.drain(..surplus.min(self.idle.len())).collect()
     }
 
+    /// Any idle connection; the one used last.
+    pub(crate) fn take_any(&mut self) -> Option<C> {
+        self.idle.pop()
+    }
+
+    /// The longest idle ones that are too old, as long as more than `keep` are open. They count as
+    /// open until [`Self::closed`] is told of each.
+    pub(crate) fn expired(&mut self, keep: u32, is_old: impl Fn(&C) -> bool) -> Vec<C> {
+        let surplus = usize::try_from(self.open.saturating_sub(keep)).unwrap_or(usize::MAX);
+        let old = self.idle.iter().take(surplus).take_while(|one| is_old(one)).count();
+        self.idle.drain(..old).collect()
+    }
+
     /// Takes out idle connections to be closed. They count as open until [`Self::closed`] is told
     /// of each.
     pub(crate) fn withdraw(&mut self, which: impl FnMut(&mut C) -> bool) -> Vec<C> {
@@ -213,6 +226,22 @@ mod tests {
         assert_eq!(pool.open(), 3, "until they are closed");
         assert!(pool.surplus().is_empty());
         assert_eq!(pool.take(&key("a"), &web, 0), Take::Open, "its lease is older than the limit");
+    }
+
+    #[test]
+    fn old_ones_go_but_for_the_reserve() {
+        let mut pool = Pool::new(9);
+        let web = named("web");
+        for _ in 0..5 {
+            assert_eq!(pool.take(&key("a"), &web, 0), Take::Open);
+        }
+        (0..5).for_each(|number| pool.put(Fake(number, key("a"), 0, Arc::clone(&web))));
+        let mut expire = |keep, below| -> Vec<u32> {
+            pool.expired(keep, |fake| fake.0 < below).iter().map(|fake| fake.0).collect()
+        };
+        assert_eq!(expire(4, 5), [0]);
+        assert_eq!(expire(0, 3), [1, 2]);
+        assert_eq!(pool.take_any().map(|fake| fake.0), Some(4));
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod notify;
 mod plain;
 mod question;
 mod residue;
+mod room;
 mod talk;
 mod tidying;
 
@@ -195,8 +196,8 @@ impl Session {
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
     /// session is assigned its backend.
     async fn obtain(&mut self, arrived: Micros) -> Result<(Lease, Box<Backend>), Failure> {
-        let (_, dyno) = self.talk.who();
-        let mut asked = self.house.gate.request(dyno, arrived, &self.entry.target.call);
+        let who = (self.talk.who().1, self.first_statement());
+        let mut asked = self.house.gate.request(who, arrived, &self.entry.target.call);
         let mut waited = false;
         loop {
             let lease = match asked {
@@ -207,7 +208,7 @@ impl Session {
                 }
             };
             self.follow();
-            match self.connect(lease, arrived).await? {
+            match self.connect(lease).await? {
                 Connected::Yes(lease, backend, opened) => {
                     let at = if waited || opened { self.house.journal.now() } else { arrived };
                     self.talk.assigned(backend.cancel_key.pid, at);
@@ -257,7 +258,7 @@ impl Session {
         waiting.into_lease().ok_or(Failure::Late)
     }
 
-    async fn connect(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
+    async fn connect(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
         loop {
             match lease.take(&self.key, &self.talk.settings, self.worker) {
                 Take::Idle(backend) => match backend.adopt(self.worker) {
@@ -266,14 +267,14 @@ impl Session {
                 },
                 Take::Replace(victim) => {
                     victim.close().await;
-                    return self.open(lease, arrived).await;
+                    return self.open(lease).await;
                 }
-                Take::Open => return self.open(lease, arrived).await,
+                Take::Open => return self.open(lease).await,
             }
         }
     }
 
-    async fn open(&mut self, mut lease: Lease, arrived: Micros) -> Result<Connected, Failure> {
+    async fn open(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
         let database = house.database();
@@ -293,7 +294,7 @@ impl Session {
                 backend.close().await;
                 lease.lost();
                 self.follow();
-                Box::pin(self.connect(lease, arrived)).await
+                Box::pin(self.connect(lease)).await
             }
             Ok(backend) => {
                 house.keep_greeting(&self.key, &backend.state.reported);
@@ -301,7 +302,7 @@ impl Session {
                 Ok(Connected::Yes(lease, backend, true))
             }
             Err(error) if error.may_pass() => {
-                let waiting = lease.refused(error, arrived, &self.entry.target.call);
+                let waiting = lease.refused(error, &self.entry.target.call);
                 waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
@@ -320,7 +321,7 @@ impl Session {
         let assigned = talk.assigned_at();
         let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
         let place = (&*entry.target, &backend.cancel_key);
-        let mut judge = Leased::new(talk, &mut backend.state, house, place);
+        let mut judge = Leased::new(talk, &mut backend.state, (house, &lease), place);
         judge.begin(to_server, &mut client.outbox);
         let begun = judge.hears_client().then_some(assigned);
         let lanes = Lanes {
@@ -335,7 +336,7 @@ impl Session {
             answer = notify::doomed(mailbox.as_deref()) => End::Dismissed(answer),
             () = kill => End::Dismissed(card.farewell()),
         };
-        let unfit = judge.unfit.take();
+        let (unfit, last) = (judge.unfit.take(), judge.last());
         if end == End::Unsent {
             self.client.inbox.rewind(mark.0);
             self.client.outbox.cut_back(mark.1);
@@ -351,7 +352,7 @@ impl Session {
             self.moves_out().await;
             self.entry.target.detach().await;
             if backend.state.settings.is_some() {
-                lease.give_back(backend).await;
+                lease.give_back(backend, last).await;
             } else {
                 backend.close().await;
                 drop(lease);

@@ -15,8 +15,8 @@ use trace::{Fingerprint, SessionId};
 use wire::frontend::{Parse, Target};
 
 use crate::journal::Reading;
-use crate::numbers::NumberMap;
 use crate::settings::Meaning;
+use trace::numbers::NumberMap;
 
 /// What our names on the server begin with.
 pub(crate) const OUR_PREFIX: &str = "surgetank_";

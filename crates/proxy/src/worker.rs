@@ -1,6 +1,6 @@
 //! A thread that carries sessions: a runtime of its own, its own sockets to accept from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,9 @@ use crate::{admin, observe, regulate};
 
 /// How often the pool is sampled.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the pool's connections are tended.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// Samples in a period of averages: a minute (`PgBouncer`'s `stats_period`).
 const TICKS_OF_A_PERIOD: u64 = 600;
@@ -113,6 +116,9 @@ impl Worker {
         let worker = Arc::new(self);
         if worker.number == 0 {
             accepting.spawn(sample(Arc::clone(&worker.shared)));
+            if worker.shared.mode == Mode::Regulate {
+                accepting.spawn(tend(Arc::clone(&worker.shared), worker.number));
+            }
         }
         let mut grace = Duration::ZERO;
         while let Some(command) = commands.recv().await {
@@ -175,6 +181,25 @@ async fn sample(shared: Arc<Shared>) {
         }
         if number % TICKS_OF_A_PERIOD == 0 {
             shared.journal.roster.end_period(shared.journal.now());
+        }
+    }
+}
+
+/// Once a second, for each database on its own: a server that does not answer holds up no other.
+async fn tend(shared: Arc<Shared>, worker: usize) {
+    let mut ticks = interval(TEND_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut tending: HashMap<Box<str>, AbortHandle> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        while tasks.try_join_next().is_some() {}
+        tending.retain(|_, task| !task.is_finished());
+        for house in shared.databases.houses() {
+            let label = house.database().label().into();
+            if let hash_map::Entry::Vacant(free) = tending.entry(label) {
+                free.insert(tasks.spawn(async move { house.tend(worker).await }));
+            }
         }
     }
 }

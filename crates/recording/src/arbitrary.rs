@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use trace::{
     ActivitySampled, BackendPid, BackendSample, Blame, DynoId, DynoState, Event, Fingerprint,
-    HttpServed, LockWaitSampled, LogLine, Micros, Outcome, PinCause, PlanSeen, PoolSampled,
-    Refusal, Request, RequestKind, SessionId, SqlState, StatementSampled, StatementSeen,
-    TableSampled, TransactionState,
+    HttpServed, LimitCause, LimitChanged, LockWaitSampled, LogLine, Micros, Outcome, PinCause,
+    PlanSeen, PoolSampled, Refusal, Request, RequestKind, SessionId, SqlState, StatementSampled,
+    StatementSeen, TableSampled, TransactionState,
 };
 
 prop_compose! {
@@ -152,6 +152,14 @@ fn of_data_plane(variant: usize, f: &Fields) -> Event {
             leased: f.int(3),
             waiting: f.int(4),
         }),
+        22 => Event::LimitChanged(LimitChanged {
+            at,
+            from: f.int(1),
+            to: f.int(2),
+            cause: f.one_of(&LimitCause::ALL),
+            elasticity_milli: f.int(3).cast_signed(),
+            error_milli: f.int(4),
+        }),
         _ => Event::RequestRefused(Box::new(Refusal {
             at,
             session: f.session(),
@@ -242,8 +250,8 @@ fn of_platform(variant: usize, f: &Fields) -> Event {
 
 /// Any event.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    (0_usize..22, fields()).prop_map(|(variant, fields)| match variant {
-        0..9 | 21 => of_data_plane(variant, &fields),
+    (0_usize..23, fields()).prop_map(|(variant, fields)| match variant {
+        0..9 | 21 | 22 => of_data_plane(variant, &fields),
         9..15 => of_database(variant - 9, &fields),
         _ => of_platform(variant - 15, &fields),
     })

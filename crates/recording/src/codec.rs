@@ -38,6 +38,7 @@ mod tag {
     pub(super) const MARKED: u8 = 20;
     pub(super) const EVENTS_LOST: u8 = 21;
     pub(super) const SESSION_UNPINNED: u8 = 22;
+    pub(super) const LIMIT_CHANGED: u8 = 23;
 }
 
 /// Appends an event; `false`, and nothing appended, if its body is longer than a length can say.
@@ -77,6 +78,7 @@ fn put_body(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::SessionUnpinned { at, session } => put!(SESSION_UNPINNED: at, session),
         Event::StatementSeen(seen) => put!(STATEMENT_SEEN: seen),
         Event::PoolSampled(sample) => put!(POOL_SAMPLED: sample),
+        Event::LimitChanged(change) => put!(LIMIT_CHANGED: change),
         Event::RequestRefused(refusal) => put!(REQUEST_REFUSED: refusal),
         Event::ActivitySampled(sample) => put!(ACTIVITY_SAMPLED: sample),
         Event::LockWaitSampled(sample) => put!(LOCK_WAIT_SAMPLED: sample),
@@ -133,6 +135,7 @@ fn take_body(tag: u8, body: &mut Bytes<'_>) -> Result<Option<Event>, Corrupt> {
         tag::SESSION_UNPINNED => take!(SessionUnpinned { at, session }),
         tag::STATEMENT_SEEN => Event::StatementSeen(Field::take(body)?),
         tag::POOL_SAMPLED => Event::PoolSampled(Field::take(body)?),
+        tag::LIMIT_CHANGED => Event::LimitChanged(Field::take(body)?),
         tag::REQUEST_REFUSED => Event::RequestRefused(Field::take(body)?),
         tag::ACTIVITY_SAMPLED => Event::ActivitySampled(Field::take(body)?),
         tag::LOCK_WAIT_SAMPLED => Event::LockWaitSampled(Field::take(body)?),

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) dyno: Option<String>,
     /// The folder of the recording.
     pub(crate) record: Option<PathBuf>,
+    /// Where what was found of the limits is kept.
+    pub(crate) state: Option<PathBuf>,
     /// What is to be told at the start: keys without effect here, and why.
     pub(crate) notes: Vec<String>,
 }
@@ -62,7 +64,7 @@ impl Source {
 impl Plan {
     /// A proxy without a file.
     pub(crate) fn of(proxy: Config) -> Self {
-        Self { proxy, listen: Vec::new(), dyno: None, record: None, notes: Vec::new() }
+        Self { proxy, listen: Vec::new(), dyno: None, record: None, state: None, notes: Vec::new() }
     }
 
     /// As text: what is in effect, without secrets.
@@ -76,11 +78,11 @@ impl Plan {
         }
         for database in &self.proxy.databases {
             let upstream = &database.upstream;
-            let limit = database.limit.unwrap_or(self.proxy.limit);
+            let limit = database.limit.map_or_else(String::new, |limit| format!(", limit {limit}"));
             let name = database.server_name.as_deref().unwrap_or("as the client asks");
             let word = if upstream.has_password() { "with a password" } else { "no password" };
             lines.push(format!(
-                "database {}: {} as {} ({word}), name there: {name}, limit {limit}",
+                "database {}: {} as {} ({word}), name there: {name}{limit}",
                 database.label(),
                 upstream.endpoint(),
                 upstream.user().unwrap_or("the client's user"),

@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod demo;
 mod exit;
+mod knees;
 mod log;
 mod out;
 mod progress;

@@ -192,7 +192,7 @@ fn start_proxy(
     sink: &Arc<dyn Sink>,
 ) -> anyhow::Result<Arc<Proxy>> {
     let mut config = proxy::Config::new(plan.mode, database.upstream()?);
-    config.limit = plan.limit.unwrap_or_else(|| database.limit());
+    config.limit = Some(plan.limit.unwrap_or_else(|| database.limit()));
     Ok(Arc::new(Proxy::start(config, Arc::clone(names), clock, Arc::clone(sink))?))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Names are `<Noun><PastVerb>`. An event states a fact at a time; it never interprets.
 
-use crate::{BackendPid, DynoId, Fingerprint, Micros, Request, SessionId};
+use crate::{BackendPid, DynoId, Fingerprint, LimitChanged, Micros, Request, SessionId};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,8 @@ pub enum Event {
     StatementSeen(Box<StatementSeen>),
     /// The state of the pool (`regulate` mode), ten times a second.
     PoolSampled(PoolSampled),
+    /// The limit of executing statements changed (`regulate` mode).
+    LimitChanged(LimitChanged),
     /// A request was refused by the proxy; says who held what it waited for.
     RequestRefused(Box<Refusal>),
 
@@ -151,6 +153,7 @@ impl Event {
             | Self::EventsLost { at, .. } => *at,
             Self::StatementSeen(seen) => seen.at,
             Self::PoolSampled(sample) => sample.at,
+            Self::LimitChanged(change) => change.at,
             Self::RequestRefused(refusal) => refusal.at,
             Self::ActivitySampled(sample) => sample.at,
             Self::LockWaitSampled(sample) => sample.at,
@@ -198,7 +201,8 @@ pub struct StatementSeen {
 pub struct PoolSampled {
     /// When.
     pub at: Micros,
-    /// Most server connections that may be leased at once.
+    /// Most server connections that may be leased at once, just now: as many statements as may
+    /// execute, beside the transactions that idle and the long statements in their lane.
     pub limit: u32,
     /// Server connections that are open.
     pub open: u32,

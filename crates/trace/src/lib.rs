@@ -20,7 +20,9 @@
 pub mod clock;
 pub mod event;
 pub mod ids;
+pub mod limit;
 pub mod names;
+pub mod numbers;
 pub mod outcome;
 pub mod request;
 pub mod sink;
@@ -31,6 +33,7 @@ pub use event::{
     PinCause, PlanSeen, PoolSampled, Refusal, StatementSampled, StatementSeen, TableSampled,
 };
 pub use ids::{BackendPid, DynoId, Fingerprint, SessionId};
+pub use limit::{LimitCause, LimitChanged};
 pub use names::DynoNames;
 pub use outcome::{Blame, Outcome, SqlState};
 pub use request::{Request, RequestKind, TransactionState};

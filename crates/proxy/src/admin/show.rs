@@ -2,16 +2,18 @@
 //! order where it has the command; our own columns come after them. Pure.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use trace::Micros;
 
 use super::command::{SHOWS, Show};
 use super::table::{Cell, Table};
-use crate::control::DatabaseState;
+use crate::config::STATIC_LIMIT;
 use crate::roster::Totals;
 use crate::{Config, Endpoint, Mode, Snapshot};
 
 mod connections;
+mod limit;
 
 /// What is shown.
 pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
@@ -38,7 +40,7 @@ pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
         Show::Databases => databases(seen, config),
         Show::Config => settings(config),
         Show::State => state(seen),
-        Show::Limit => limit(seen),
+        Show::Limit => limit::limit(seen),
         // What there is none of here: no descriptors are given away, no cache of names is kept.
         Show::Fds => Table::new(
             "fd:4 task user database addr port:4 cancel:8 link:4 client_encoding std_strings \
@@ -298,7 +300,8 @@ fn databases(seen: &Snapshot, config: &Config) -> Table {
         };
         let here = seen.clients.iter().filter(|client| &*client.entry == label).count();
         let open = seen.servers.iter().filter(|server| &*server.entry == label).count();
-        let pool_size = if state.limit > 0 { state.limit } else { config.limit.get() };
+        let configured = config.limit.map_or(STATIC_LIMIT, NonZeroU32::get);
+        let pool_size = if state.limit > 0 { state.limit } else { configured };
         table.row(vec![
             label.into(),
             host.into(),
@@ -344,23 +347,6 @@ fn state(seen: &Snapshot) -> Table {
     table.row(vec!["active".into(), word(!paused).into()]);
     table.row(vec!["paused".into(), word(paused).into()]);
     table.row(vec!["suspended".into(), "no".into()]);
-    table
-}
-
-fn limit(seen: &Snapshot) -> Table {
-    let mut table = Table::new("database limit:4 open:4 idle:4 leased:4 waiting:4 paused:4");
-    for state in &seen.databases {
-        let DatabaseState { limit, open, idle, leased, waiting, paused, .. } = state;
-        table.row(vec![
-            state.database.label().into(),
-            (*limit).into(),
-            (*open).into(),
-            (*idle).into(),
-            (*leased).into(),
-            (*waiting).into(),
-            (*paused).into(),
-        ]);
-    }
     table
 }
 

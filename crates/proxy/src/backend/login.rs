@@ -259,6 +259,7 @@ impl Login<'_> {
             cancel_key: Arc::new(cancel_key),
             key: Arc::clone(key),
             worker: *worker,
+            rested: journal.now(),
             slot,
         }))
     }

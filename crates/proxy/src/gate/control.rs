@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use trace::Micros;
+use trace::{DynoId, Micros};
 
-use super::Gate;
+use super::{Gate, Terms, UNBOUNDED, Warm};
 use crate::backend::Backend;
 
 /// What a gate holds at one moment.
@@ -20,12 +20,16 @@ pub(crate) struct Holding {
     pub(crate) paused: bool,
 }
 
-impl Gate {
-    /// How long a request may wait.
-    pub(crate) fn patience(&self) -> Duration {
-        Duration::from_micros(self.patience.load(Ordering::Relaxed))
-    }
+/// What the server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// For how many connections of ours it has room.
+    pub(crate) room: u32,
+    /// How many backends of the database wait for a lock.
+    pub(crate) blocked: u32,
+}
 
+impl Gate {
     /// How long a request may wait from now on.
     pub(crate) fn set_patience(&self, patience: Duration) {
         self.patience.store(Micros::from_duration(patience).0, Ordering::Relaxed);
@@ -34,12 +38,13 @@ impl Gate {
     /// All at one moment.
     pub(crate) fn holding(&self) -> Holding {
         let state = self.lock();
+        let levels = state.admission.levels();
         Holding {
-            limit: state.admission.limit(),
+            limit: levels.ceiling,
             open: state.pool.open(),
             idle: state.pool.idle(),
-            leased: state.admission.leased(),
-            waiting: state.admission.waiting(),
+            leased: levels.counts.held(),
+            waiting: levels.waiting,
             paused: state.admission.is_paused(),
         }
     }
@@ -77,14 +82,11 @@ impl Gate {
         if !state.admission.is_paused() {
             return false;
         }
-        for ticket in state.admission.resume() {
-            state.wake(Some(ticket));
-        }
+        let now = self.journal.now();
+        state.admission.resume();
+        state.wake(now);
         // Who waited has all its time again.
-        let until = self.journal.now() + Micros(self.patience.load(Ordering::Relaxed));
-        for waiter in state.waiters.values_mut() {
-            waiter.until = waiter.until.max(until);
-        }
+        state.admission.be_patient(now + Micros(self.patience.load(Ordering::Relaxed)));
         state.quiet.notify_waiters();
         true
     }
@@ -103,15 +105,57 @@ impl Gate {
         self.lock().fresh_from
     }
 
-    /// Another limit from now on. Leases above a lower one end by themselves.
-    pub(crate) async fn set_limit(self: &Arc<Self>, limit: u32) {
+    /// Other terms from now on. Leases above a lower cap end by themselves.
+    pub(crate) async fn set_terms(self: &Arc<Self>, terms: &Terms) {
+        self.set_patience(terms.patience);
+        let now = self.journal.now();
         let surplus = {
             let mut state = self.lock();
-            state.budget.set_limit(limit);
-            state.keep_to_budget();
+            state.budget.set_limit(terms.cap.unwrap_or(UNBOUNDED));
+            if !Arc::ptr_eq(&state.dynos, &terms.dynos) {
+                state.dynos = Arc::clone(&terms.dynos);
+                let known: Vec<DynoId> = state.admission.dynos().collect();
+                for dyno in known {
+                    let manner = terms.dynos.manner(&self.journal.dyno_name(dyno));
+                    state.admission.introduce(dyno, manner);
+                }
+            }
+            if state.admission.is_adaptive() != terms.adaptive {
+                state.admission.set_law(terms.law());
+            }
+            if !terms.adaptive {
+                state.room = None;
+            }
+            state.keep_to_budget(now);
             state.pool.surplus()
         };
         self.close(surplus).await;
+    }
+
+    /// Once a second: what the server says, if it was asked; idle connections that nobody will miss
+    /// are closed.
+    pub(crate) async fn tend(self: &Arc<Self>, said: Option<Said>) {
+        let now = self.journal.now();
+        let closing = {
+            let mut state = self.lock();
+            state.admission.set_blocked(said.map(|said| f64::from(said.blocked)));
+            if let Some(Said { room, .. }) = said
+                && state.room != Some(room)
+            {
+                state.room = Some(room);
+                state.keep_to_budget(now);
+            }
+            let held = state.admission.held();
+            let mut closing = state.pool.surplus();
+            if state.warm.look(held, now) {
+                let reserve = state.warm.reserve();
+                closing.extend(state.pool.expired(reserve, |backend| {
+                    now - backend.rested > Warm::patience(backend.number())
+                }));
+            }
+            closing
+        };
+        self.close(closing).await;
     }
 
     /// Closes connections that were taken out of the pool. They are counted until they are gone,

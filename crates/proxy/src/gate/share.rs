@@ -4,16 +4,22 @@
 
 use std::sync::Arc;
 
-use super::{Gate, State};
+use trace::Micros;
+
+use super::{Gate, State, UNBOUNDED, UNKNOWN};
 
 impl State {
     /// Holds on to what the budget allows.
-    pub(super) fn keep_to_budget(&mut self) {
-        let limit = self.budget.own();
-        self.pool.set_limit(limit);
-        for ticket in self.admission.set_limit(limit) {
-            self.wake(Some(ticket));
-        }
+    pub(super) fn keep_to_budget(&mut self, now: Micros) {
+        let own = self.budget.own();
+        let cap = match self.room {
+            Some(room) => own.min(room),
+            None if self.budget.limit() == UNBOUNDED => own.min(UNKNOWN),
+            None => own,
+        };
+        self.pool.set_limit(cap);
+        self.admission.set_cap(cap);
+        self.wake(now);
     }
 }
 
@@ -22,7 +28,7 @@ impl Gate {
     pub(crate) fn held_elsewhere(&self, connections: u32) {
         let mut state = self.lock();
         state.budget.held_elsewhere(connections);
-        state.keep_to_budget();
+        state.keep_to_budget(self.journal.now());
     }
 
     /// Gives what is not needed for the `sessions` of this process to a successor, more with each
@@ -32,7 +38,7 @@ impl Gate {
         let surplus = {
             let mut state = self.lock();
             state.budget.give_way(u32::try_from(sessions).unwrap_or(u32::MAX));
-            state.keep_to_budget();
+            state.keep_to_budget(self.journal.now());
             state.pool.surplus()
         };
         self.close(surplus).await;
@@ -45,6 +51,6 @@ impl Gate {
     pub(crate) fn stay(&self) {
         let mut state = self.lock();
         state.budget.stay();
-        state.keep_to_budget();
+        state.keep_to_budget(self.journal.now());
     }
 }

@@ -11,6 +11,7 @@ use super::talk::Notices;
 use super::{Failure, House, Session};
 use crate::answer::Answer;
 use crate::authenticate::Stopped;
+use crate::gate::Last;
 use crate::login;
 use crate::pool::{Key, Parameter};
 use crate::settings::{APPLICATION_NAME, Reported};
@@ -108,7 +109,8 @@ impl Session {
         match self.obtain(arrived).await {
             Ok((lease, backend)) => {
                 self.entry.target.detach().await;
-                lease.give_back(backend).await;
+                let (statement, at) = (Fingerprint::NONE, self.house.journal.now());
+                lease.give_back(backend, Last { statement, at }).await;
                 self.talk.journal.card.rests();
             }
             Err(Failure::Over(end)) => return Err(end.into()),

@@ -50,8 +50,8 @@ impl House {
         journal: &Arc<Journal>,
         cancels: &Arc<cancel::Registry>,
     ) -> Self {
-        let limit = database.limit.unwrap_or(config.limit);
-        let gate = Gate::new(limit.get(), config.queue_timeout, Arc::clone(journal));
+        let terms = config.terms(database);
+        let gate = Gate::new(database.label(), &terms, Arc::clone(journal));
         Self {
             gate: Arc::new(gate),
             cancels: Arc::clone(cancels),
@@ -105,8 +105,7 @@ impl House {
         let old = std::mem::replace(&mut *self.database.write(), Arc::new(database.clone()));
         let connect_timeout = Micros::from_duration(config.connect_timeout);
         self.connect_timeout.store(connect_timeout.0, Ordering::Relaxed);
-        self.gate.set_patience(config.queue_timeout);
-        self.gate.set_limit(database.limit.unwrap_or(config.limit).get()).await;
+        self.gate.set_terms(&config.terms(database)).await;
         if !old.leads_where(database) {
             *self.own.write() = own(database);
             self.greetings.lock().clear();

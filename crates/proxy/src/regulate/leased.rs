@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use std::sync::Arc;
 
-use trace::{Micros, PinCause, SqlState};
+use trace::{Fingerprint, Micros, PinCause, SqlState};
 use wire::Piece;
 use wire::backend::{self, Report, tag as reply};
 use wire::frame::{HEADER, body};
@@ -20,6 +20,7 @@ use crate::backend::{CancelKey, ServerState};
 use crate::buffer::{Inbox, Outbox};
 use crate::cancel::Target;
 use crate::conversation::{Expect, Shown};
+use crate::gate::{Last, Lease};
 use crate::observe::server_want;
 use crate::pump::{End, Judge};
 use crate::settings::{APPLICATION_NAME, OUR_NAME};
@@ -28,6 +29,7 @@ mod ahead;
 mod asides;
 mod messages;
 mod notices;
+mod rest;
 
 use asides::Aside;
 
@@ -64,6 +66,11 @@ pub(super) struct Leased<'a> {
     talk: &'a mut Talk,
     server: &'a mut ServerState,
     house: &'a House,
+    lease: &'a Lease,
+    /// What executed last, and when the server was heard last.
+    last: Last,
+    /// The transaction is open, or the session pinned, and nothing executes.
+    is_resting: bool,
     /// Where the session can be cancelled, once the server is about its own request.
     soon: Option<(&'a Target, &'a Arc<CancelKey>)>,
     /// What becomes of the rest of the client's message, if it comes in pieces.
@@ -75,10 +82,10 @@ pub(super) struct Leased<'a> {
     /// Queries of our own, in the order in which they will be answered.
     asides: VecDeque<Aside>,
     /// The error that the oldest of them has met.
-    refused: Option<Answer>,
+    refused: Option<Box<Answer>>,
     /// Why the server connection cannot be made the session's: the answer to its request, of which
     /// nothing was sent.
-    pub(super) unfit: Option<Answer>,
+    pub(super) unfit: Option<Box<Answer>>,
     repeat: Repeat,
 }
 
@@ -110,7 +117,7 @@ impl<'a> Leased<'a> {
     pub(super) fn new(
         talk: &'a mut Talk,
         server: &'a mut ServerState,
-        house: &'a House,
+        (house, lease): (&'a House, &'a Lease),
         (target, key): (&'a Target, &'a Arc<CancelKey>),
     ) -> Self {
         let soon = if talk.block == Block::Closed {
@@ -120,10 +127,14 @@ impl<'a> Leased<'a> {
             target.attach_soon(key);
             Some((target, key))
         };
+        let last = Last { statement: Fingerprint::NONE, at: talk.assigned_at() };
         Self {
             talk,
             server,
             house,
+            lease,
+            last,
+            is_resting: false,
             soon,
             rest: Fate::Pass,
             is_within: false,
@@ -181,13 +192,6 @@ impl<'a> Leased<'a> {
             unknown => return Err(unknown_message(unknown)),
         }
         Ok(Fate::Pass)
-    }
-
-    /// Gives the replies of our own whose turn has come.
-    fn take_turns(&mut self, replies: &mut Replies<'_>) {
-        while let Some(reply) = self.talk.conversation.our_turn() {
-            replies.put(|out| reply.put(out));
-        }
     }
 
     /// Tells the client why it is pinned, if it wants to know.
@@ -248,6 +252,7 @@ impl<'a> Leased<'a> {
             return Ok(self.reported(name, value));
         }
         if let Some(request) = heard.done {
+            self.note_statement(request.statement);
             self.talk.journal.request(request);
         }
         if piece.tag == reply::NOTIFICATION_RESPONSE && self.is_heard_elsewhere(content) {
@@ -327,6 +332,7 @@ impl Judge for Leased<'_> {
             self.send(fate, piece.len, client, to_server);
         }
         self.notify(&mut replies);
+        self.note_work(now);
         Ok(())
     }
 
@@ -336,6 +342,7 @@ impl Judge for Leased<'_> {
         to_client: &mut Outbox,
         now: Micros,
     ) -> Result<(), End> {
+        self.last.at = now;
         self.take_turns(&mut Replies(server, to_client));
         loop {
             let is_aside = self.talk.conversation.hears_aside();
@@ -375,7 +382,11 @@ impl Judge for Leased<'_> {
     }
 
     fn is_done(&mut self, to_server: &mut Outbox) -> bool {
-        self.wind_up(to_server)
+        let is_done = self.wind_up(to_server);
+        if !is_done {
+            self.note_rest();
+        }
+        is_done
     }
 
     fn may_repeat(&self) -> bool {

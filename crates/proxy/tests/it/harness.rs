@@ -76,7 +76,7 @@ pub(crate) fn loopback() -> SocketAddr {
 
 /// Sets the limit.
 pub(crate) fn limit(count: u32) -> impl FnOnce(&mut Config) {
-    move |config| config.limit = NonZeroU32::new(count).expect("a limit above 0")
+    move |config| config.limit = NonZeroU32::new(count)
 }
 
 impl Fixture {

@@ -167,7 +167,10 @@ async fn starvation_is_no_outage() {
         let error = error.unwrap_err();
         let error = error.as_db_error().unwrap();
         assert_eq!(error.code().code(), "53300");
-        assert_eq!(error.hint(), Some("web.1 holds 1 of 1"));
+        assert_eq!(
+            error.hint(),
+            Some("pool *: 1 connections of 1 held, 1 of them idle in transaction; web.1 holds 1")
+        );
     }
     holder.batch_execute("COMMIT").await.unwrap();
     let after: i32 = waiters[0].query_one(pid, &[]).await.unwrap().get(0);
@@ -240,7 +243,11 @@ async fn a_request_of_which_nothing_was_sent_is_sent_elsewhere() {
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
         std::thread::spawn(move || deaf_server(&listener, deaf));
         let url = format!("postgres:///shop?user=ann&host={}", folder.path().display());
-        let (proxy, events) = start(Mode::Regulate, &url, limit(1));
+        let (proxy, events) = start(Mode::Regulate, &url, |config| {
+            limit(1)(config);
+            // Nothing is asked but what the client asks.
+            config.adaptive = false;
+        });
         for prepared in [true, false] {
             if prepared && !is_served {
                 continue;

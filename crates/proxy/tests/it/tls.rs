@@ -392,7 +392,7 @@ async fn server_connections_with_tls_move_between_workers() {
     let url = with(&database.url(), &["sslmode=require"]);
     let (proxy, _) = start(Mode::Regulate, &url, |config| {
         config.workers = 2.try_into().unwrap();
-        config.limit = 1.try_into().unwrap();
+        config.limit = std::num::NonZeroU32::new(1);
     });
     let proxy: Proxy = proxy;
     let addr = proxy.listen(loopback(), None).unwrap();

@@ -3,9 +3,9 @@
 
 use trace::{
     ActivitySampled, BackendPid, BackendSample, Blame, DynoId, DynoState, Fingerprint, HttpServed,
-    LockWaitSampled, LogLine, Micros, Outcome, PinCause, PlanSeen, PoolSampled, Refusal, Request,
-    RequestKind, SessionId, SqlState, StatementSampled, StatementSeen, TableSampled,
-    TransactionState,
+    LimitCause, LimitChanged, LockWaitSampled, LogLine, Micros, Outcome, PinCause, PlanSeen,
+    PoolSampled, Refusal, Request, RequestKind, SessionId, SqlState, StatementSampled,
+    StatementSeen, TableSampled, TransactionState,
 };
 
 /// Bytes that no recorder wrote, and what is wrong with them.
@@ -169,6 +169,10 @@ codes! {
     DynoState { Starting = 0, Up = 1, Stopping = 2, Crashed = 3, Down = 4 }
     RequestKind { Connect = 0, Simple = 1, Extended = 2, Function = 3 }
     TransactionState { Idle = 0, Open = 1, Failed = 2 }
+    LimitCause {
+        Started = 0, Remembered = 1, Measured = 2, Locked = 3, Ceiling = 4, Long = 5, Refused = 6,
+        Restarted = 7, Unused = 8,
+    }
     Blame { Nobody = 0, App = 1, Dyno = 2, Surgetank = 3, Postgres = 4, Network = 5 }
 }
 
@@ -226,6 +230,7 @@ records! {
     }
     StatementSeen { at, fingerprint, text }
     PoolSampled { at, limit, open, leased, waiting }
+    LimitChanged { at, from, to, cause, elasticity_milli, error_milli }
     Refusal { at, session, dyno, waited, holders }
     ActivitySampled { at, backends }
     BackendSample { pid, state, wait, transaction_age, statement, application }

@@ -14,6 +14,7 @@ use trace::{Clock, DynoNames, NoSink, Sink};
 
 use crate::config::{Plan, Source};
 use crate::exit::Exit;
+use crate::knees::Knees;
 use crate::out;
 use crate::service::files::raise_open_files;
 use crate::service::{Service, ServiceArgs};
@@ -26,7 +27,9 @@ const PLANS: usize = 10;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "observe: one server connection per client, nothing changed; safe to put in \
-    front of production.\nregulate: transaction pooling under a limit.\n\nClients log in with the \
+    front of production.\nregulate: transaction pooling. How \
+    many statements execute at once is found by measuring; --limit is the most server connections \
+    it may take.\n\nClients log in with the \
     URL's own user and password, or as the file says. Without a password in the URL the proxy \
     listens on loopback only.\n\
     TLS to the server is what the URL says: sslmode, sslrootcert, sslcert, sslkey, \
@@ -60,9 +63,20 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
 
-    /// regulate: most server connections [default: 20]
+    /// regulate: most server connections [default: as many as the server has room for; with
+    /// --static 20]
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroU32>,
+
+    /// regulate: do not measure how many statements the database does best with; as many execute
+    /// as there are server connections
+    #[arg(long = "static")]
+    is_static: bool,
+
+    /// regulate: keep what was found of the limit in this file, for the next start [default:
+    /// limits.json in systemd's state folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 
     /// regulate: seconds a request may wait for a server connection [default: 5]
     #[arg(long, value_name = "SECONDS")]
@@ -136,7 +150,8 @@ impl Args {
         };
         let config = &mut plan.proxy;
         config.mode = self.mode.map_or(config.mode, Into::into);
-        config.limit = self.limit.unwrap_or(config.limit);
+        config.limit = self.limit.or(config.limit);
+        config.adaptive &= !self.is_static;
         if let Some(seconds) = self.queue_timeout {
             config.queue_timeout = Duration::from_secs(seconds);
         }
@@ -155,6 +170,7 @@ impl Args {
         }
         plan.record = self.record.clone().or(plan.record);
         plan.dyno = self.dyno.clone().or(plan.dyno);
+        plan.state = self.state.clone().or(plan.state);
         Ok(plan)
     }
 }
@@ -192,15 +208,21 @@ async fn serve(
     recorded: bool,
 ) -> anyhow::Result<()> {
     let mode = plan.proxy.mode;
+    let knees = Knees::at(plan.state);
+    let config = proxy::Config { knees: knees.read(), ..plan.proxy };
     let names = Arc::new(DynoNames::new(clock));
-    let proxy = Proxy::start(plan.proxy, names, clock, Arc::clone(&sink))?;
+    let proxy = Proxy::start(config, names, clock, Arc::clone(&sink))?;
     let addresses = service.listen(&proxy, &plan.listen, plan.dyno.as_deref()).await?;
     let observer = match args.database_url.as_deref().filter(|_| recorded && !args.no_samples) {
         Some(url) => sample(url, clock, &sink).await?,
         None => None,
     };
     out::talk(&format!("surgetank: {mode:?} on {addresses}, Ctrl-C ends it"));
-    let finished = service.run(&proxy, async || reload(args, &proxy).await).await?;
+    let finished = tokio::select! {
+        finished = service.run(&proxy, async || reload(args, &proxy).await) => finished?,
+        () = knees.keep(&proxy) => anyhow::bail!("the limits are kept no longer"),
+    };
+    knees.write(&proxy.control().knees());
     proxy.shutdown(Duration::ZERO).await;
     drop(finished);
     if let Some(observer) = observer {

@@ -65,7 +65,7 @@ pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
     if listen.is_empty() {
         notes.push("listen_addr is not set: PgBouncer would listen on its Unix socket only".into());
     }
-    Ok(Plan { proxy: config, listen, dyno: None, record: None, notes })
+    Ok(Plan { proxy: config, listen, dyno: None, record: None, state: None, notes })
 }
 
 fn at(entry: &Entry) -> String {
@@ -103,13 +103,13 @@ fn mode(settings: &Settings, notes: &mut Vec<String>) -> anyhow::Result<Mode> {
 
 fn numbers(settings: &Settings, config: &mut Config) -> anyhow::Result<()> {
     let above_0 = |count: u32| NonZeroU32::new(count);
-    let limit = number(settings, "default_pool_size")?.and_then(above_0);
-    if let Some(limit) = limit {
-        config.limit = limit;
-    }
+    // Its sizes mean what they mean there: static ones, 20 where the file says nothing.
+    config.adaptive = false;
+    let size = number(settings, "default_pool_size")?.and_then(above_0);
+    config.limit = size.or(NonZeroU32::new(20));
     // 0 is no limit there.
     if let Some(most) = number(settings, "max_db_connections")?.and_then(above_0) {
-        config.limit = config.limit.min(most);
+        config.limit = config.limit.map(|size| size.min(most));
     }
     config.max_client_conn = number(settings, "max_client_conn")?.and_then(above_0);
     let seconds = |key| -> anyhow::Result<Option<Duration>> {
@@ -317,7 +317,8 @@ mod tests {
         let listen: Vec<String> = plan.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:7000", "[::1]:7000"]);
         let config = &plan.proxy;
-        assert_eq!((config.mode, config.limit.get()), (Mode::Regulate, 25));
+        assert_eq!((config.mode, config.limit.map(NonZeroU32::get)), (Mode::Regulate, Some(25)));
+        assert!(!config.adaptive);
         assert_eq!(config.queue_timeout, Duration::from_secs(7));
         assert_eq!(config.admin_users, ["ann", "bob"]);
         let shop = &config.databases[0];

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use proxy::{
-    AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, SslMode, Upstream, Users,
+    AuthQuery, ClientTls, Config, Database, Dynos, Method, Mode, Rules, SslMode, Upstream, Users,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -23,6 +24,8 @@ struct File {
     mode: Option<ModeWord>,
     workers: Option<NonZeroUsize>,
     limit: Option<NonZeroU32>,
+    adaptive: Option<bool>,
+    state: Option<String>,
     queue_timeout: Option<Spanned<f64>>,
     connect_timeout: Option<Spanned<f64>>,
     max_client_conn: Option<NonZeroU32>,
@@ -33,6 +36,8 @@ struct File {
     record: Option<String>,
     dyno: Option<String>,
     databases: BTreeMap<String, Entry>,
+    #[serde(default)]
+    dynos: BTreeMap<String, Process>,
     auth: Option<Auth>,
     tls: Option<Tls>,
 }
@@ -51,6 +56,15 @@ struct Entry {
     url_env: Option<Spanned<String>>,
     server_name: Option<String>,
     limit: Option<NonZeroU32>,
+}
+
+/// How the dynos of one process type are treated; what is not said stays as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Process {
+    weight: Option<NonZeroU32>,
+    patience: Option<Spanned<f64>>,
+    impatient: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,9 +139,8 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     if let Some(workers) = file.workers {
         config.workers = workers;
     }
-    if let Some(limit) = file.limit {
-        config.limit = limit;
-    }
+    config.limit = file.limit;
+    config.adaptive = file.adaptive.unwrap_or(config.adaptive);
     let seconds = |value: &Spanned<f64>| {
         let time = Some(*value.get_ref()).filter(|time| *time > 0.0);
         time.and_then(|time| Duration::try_from_secs_f64(time).ok())
@@ -139,6 +152,7 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     if let Some(time) = &file.connect_timeout {
         config.connect_timeout = seconds(time)?;
     }
+    config.dynos = Arc::new(dynos(&file.dynos, seconds)?);
     config.max_client_conn = file.max_client_conn;
     config.admin_users = file.admin_users;
     config.stats_users = file.stats_users;
@@ -153,8 +167,31 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
         listen: file.listen.into_iter().flatten().map(Spanned::into_inner).collect(),
         dyno: file.dyno,
         record: file.record.map(|path| beside(folder, &path)),
+        state: file.state.map(|path| beside(folder, &path)),
         notes: Vec::new(),
     })
+}
+
+/// `"*"` are all that are not named.
+fn dynos(
+    processes: &BTreeMap<String, Process>,
+    seconds: impl Fn(&Spanned<f64>) -> anyhow::Result<Duration>,
+) -> anyhow::Result<Dynos> {
+    let mut dynos = Dynos::default();
+    for (name, process) in processes {
+        let mut treatment = dynos.treatment(name);
+        treatment.weight = process.weight.map_or(treatment.weight, NonZeroU32::get);
+        if let Some(patience) = &process.patience {
+            treatment.patience = Some(seconds(patience)?);
+        }
+        treatment.impatient = process.impatient.unwrap_or(treatment.impatient);
+        if name == "*" {
+            dynos.others = treatment;
+        } else {
+            dynos.types.insert(name.clone(), treatment);
+        }
+    }
+    Ok(dynos)
 }
 
 fn database(name: &str, entry: &Entry, places: &Places<'_>) -> anyhow::Result<Database> {
@@ -264,6 +301,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_said_of_a_process_type_stays_as_it_is() {
+        let text = "adaptive = false\nstate = \"found.json\"\n[dynos.web]\npatience = 2.5\n\
+                    impatient = true\n[dynos.\"*\"]\nweight = 7\n[databases.a]\n\
+                    url = \"postgres://a@h/d\"";
+        let plan = read("x.toml", text, Path::new("/etc")).unwrap();
+        assert_eq!((plan.proxy.adaptive, plan.proxy.limit), (false, None));
+        assert_eq!(plan.state.as_deref(), Some(Path::new("/etc/found.json")));
+        let treatment = |name| plan.proxy.dynos.treatment(name);
+        let web = treatment("web.3");
+        assert_eq!((web.weight, web.impatient), (4, true));
+        assert_eq!(web.patience, Some(Duration::from_millis(2500)));
+        assert_eq!((treatment("worker.1").weight, treatment("10.0.0.1").weight), (2, 7));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let cases = [
             ("limit = 5\nlimt = 5\n[databases]", "x.toml:2:1: unknown field `limt`"),
@@ -274,6 +326,7 @@ mod tests {
             ("[databases.a]\nurl_env = \"NOT_THERE_1\"", "x.toml:2:11: the environment has no"),
             ("[databases]", "x.toml:1:1: databases: there is none"),
             ("limit = ", "x.toml:1:9: "),
+            ("[dynos.web]\nweight = 0\n[databases.a]", "x.toml:2:10: "),
         ];
         for (text, expected) in cases {
             let told = wrong(text);

@@ -128,7 +128,7 @@ impl Leased<'_> {
                     if piece.len == piece.total {
                         answers.read(content, &self.talk.user);
                     } else {
-                        self.refused = Some(too_long());
+                        self.refused = Some(Box::new(too_long()));
                     }
                 }
             }
@@ -141,7 +141,7 @@ impl Leased<'_> {
                 let code = SqlState::from_bytes(report.code).unwrap_or(SqlState(*b"XX000"));
                 let mut answer = Answer::new(code, String::from_utf8_lossy(report.message));
                 answer.hint = String::from_utf8_lossy(report.hint).into_owned();
-                self.refused = Some(answer);
+                self.refused = Some(Box::new(answer));
             }
             reply::READY_FOR_QUERY => self.conclude(),
             reply::NOTIFICATION_RESPONSE => return Shown::Client,

@@ -1,0 +1,378 @@
+//! The queue as a table: what happens, and who may begin then. Random programs are in
+//! `tests/programs.rs`.
+
+use trace::LimitChanged;
+
+use super::*;
+
+const WEB: DynoId = DynoId(1);
+const WORKER: DynoId = DynoId(2);
+const REPORT: Fingerprint = Fingerprint(7);
+
+/// A law that never moves.
+#[derive(Debug)]
+struct Fixed(Decision);
+
+impl Governor for Fixed {
+    fn decision(&self) -> Decision {
+        self.0
+    }
+
+    fn slot_ended(&mut self, _: &crate::Window) -> Decision {
+        self.0
+    }
+
+    fn refused(&mut self, _: Micros) -> Decision {
+        self.0
+    }
+
+    fn restarted(&mut self, _: Micros) -> Decision {
+        self.0
+    }
+
+    fn knee(&self) -> Option<u32> {
+        None
+    }
+
+    fn change(&self) -> Option<LimitChanged> {
+        None
+    }
+
+    fn untold(&mut self) -> Option<LimitChanged> {
+        None
+    }
+}
+
+fn adaptive(cap: u32, limit: u32, long: u32) -> Admission {
+    let (slot, settle) = (Micros::from_millis(40), Micros::ZERO);
+    Admission::new(cap, Some(Box::new(Fixed(Decision { limit, long, slot, settle }))))
+}
+
+fn at(millis: u64) -> Micros {
+    Micros::from_millis(1000 + millis)
+}
+
+fn ask(dyno: DynoId, now: Micros) -> Ask {
+    Ask { dyno, statement: Fingerprint::NONE, arrived: now, until: now + Micros::from_secs(5) }
+}
+
+fn request(admission: &mut Admission, dyno: DynoId, now: Micros) -> Verdict {
+    admission.request(ask(dyno, now), now)
+}
+
+fn granted(verdict: Verdict) -> Ticket {
+    match verdict {
+        Verdict::Granted(ticket) => ticket,
+        Verdict::Queued(ticket) => panic!("{ticket:?} was queued"),
+    }
+}
+
+fn queued(verdict: Verdict) -> Ticket {
+    match verdict {
+        Verdict::Queued(ticket) => ticket,
+        Verdict::Granted(ticket) => panic!("{ticket:?} was granted"),
+    }
+}
+
+fn all_next(admission: &mut Admission, now: Micros) -> Vec<Ticket> {
+    std::iter::from_fn(|| admission.next(now)).collect()
+}
+
+fn end(admission: &mut Admission, ticket: Ticket, now: Micros) -> Vec<Ticket> {
+    admission.end(ticket, Some(Fingerprint::NONE), now);
+    all_next(admission, now)
+}
+
+/// Ends without anything learnt: costs stay equal.
+fn lose(admission: &mut Admission, ticket: Ticket, now: Micros) -> Vec<Ticket> {
+    admission.end(ticket, None, now);
+    all_next(admission, now)
+}
+
+#[test]
+fn one_dyno_is_served_first_come_first_served() {
+    let mut admission = Admission::new(2, None);
+    let first = granted(request(&mut admission, WEB, at(0)));
+    let second = granted(request(&mut admission, WEB, at(0)));
+    let third = queued(request(&mut admission, WEB, at(1)));
+    let fourth = queued(request(&mut admission, WEB, at(2)));
+    assert_eq!((admission.held(), admission.waiting()), (2, 2));
+
+    assert_eq!(end(&mut admission, second, at(3)), [third]);
+    assert_eq!(admission.holders(), [(WEB, 2)]);
+    assert_eq!(end(&mut admission, third, at(4)), [fourth]);
+    assert_eq!(end(&mut admission, first, at(5)), []);
+    assert_eq!(end(&mut admission, fourth, at(6)), []);
+    assert_eq!((admission.held(), admission.waiting()), (0, 0));
+    assert_eq!(admission.holders(), []);
+}
+
+#[test]
+fn a_dyno_with_few_requests_does_not_wait_behind_one_with_many() {
+    let mut admission = Admission::new(1, None);
+    let mut running = granted(request(&mut admission, WEB, at(0)));
+    for _ in 0..10 {
+        queued(request(&mut admission, WEB, at(0)));
+    }
+    let other = queued(request(&mut admission, WORKER, at(1)));
+    let mut place = 0;
+    while running != other {
+        running = end(&mut admission, running, at(10 + place))[0];
+        place += 1;
+    }
+    assert!(place <= 2, "it was number {place}");
+}
+
+#[test]
+fn who_waits_no_longer_leaves_no_gap() {
+    let mut admission = Admission::new(1, None);
+    let first = granted(request(&mut admission, WEB, at(0)));
+    let second = queued(request(&mut admission, WEB, at(0)));
+    let third = queued(request(&mut admission, WEB, at(0)));
+    assert!(admission.withdraw(second, at(1)));
+    assert!(!admission.withdraw(second, at(1)), "it is gone");
+    assert_eq!(end(&mut admission, first, at(2)), [third]);
+    assert!(!admission.withdraw(third, at(3)), "it was granted: its place must be ended");
+    assert_eq!(end(&mut admission, third, at(4)), []);
+    // A ticket that was used again for another transaction is not the old one.
+    let fourth = granted(request(&mut admission, WEB, at(5)));
+    admission.end(third, None, at(6));
+    assert_eq!(admission.held(), 1);
+    assert_eq!(end(&mut admission, fourth, at(7)), []);
+}
+
+#[test]
+fn holders_are_named_most_first() {
+    let mut admission = Admission::new(6, None);
+    for dyno in [3, 1, 3, 3, 1, 3] {
+        granted(request(&mut admission, DynoId(dyno), at(0)));
+    }
+    assert_eq!(admission.holders(), [(DynoId(3), 4), (DynoId(1), 2)]);
+}
+
+#[test]
+fn what_idles_in_a_transaction_does_not_count_as_executing() {
+    let mut admission = adaptive(3, 1, 2);
+    let first = granted(request(&mut admission, WEB, at(0)));
+    let second = queued(request(&mut admission, WEB, at(1)));
+    admission.rests(first, Fingerprint::NONE, at(2));
+    assert_eq!(all_next(&mut admission, at(2)), [second]);
+    admission.rests(second, Fingerprint::NONE, at(3));
+    let third = granted(request(&mut admission, WEB, at(4)));
+    // The cap on connections holds for idle ones too.
+    admission.rests(third, Fingerprint::NONE, at(5));
+    let fourth = queued(request(&mut admission, WEB, at(6)));
+    // Statements of open transactions wait for nobody, whatever the limit.
+    for ticket in [first, second, third] {
+        admission.works(ticket, at(7));
+    }
+    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0 });
+    assert_eq!(end(&mut admission, first, at(8)), [], "two execute where one may");
+    assert_eq!(end(&mut admission, second, at(9)), []);
+    assert_eq!(end(&mut admission, third, at(10)), [fourth]);
+}
+
+#[test]
+fn a_statement_that_turns_out_to_be_long_makes_room() {
+    let mut admission = adaptive(9, 1, 2);
+    let report = granted(request(&mut admission, WORKER, at(0)));
+    let second = queued(request(&mut admission, WEB, at(0)));
+    admission.tick(at(249));
+    assert_eq!(all_next(&mut admission, at(249)), []);
+    admission.tick(at(250));
+    assert_eq!(all_next(&mut admission, at(250)), [second]);
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 1, idle: 0 });
+    assert_eq!(end(&mut admission, report, at(900)), []);
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+}
+
+#[test]
+fn long_ones_above_their_limit_count_as_short() {
+    let mut admission = adaptive(9, 2, 1);
+    for _ in 0..2 {
+        granted(request(&mut admission, WORKER, at(0)));
+    }
+    let waiting: Vec<Ticket> =
+        (0..3).map(|_| queued(request(&mut admission, WEB, at(1)))).collect();
+    admission.tick(at(300));
+    // Two are long: one of them in the lane, the other in a place of a short one.
+    assert_eq!(all_next(&mut admission, at(300)), waiting[..1]);
+}
+
+#[test]
+fn a_statement_known_to_be_long_waits_for_its_own_lane_only() {
+    let mut admission = adaptive(9, 4, 1);
+    let report = |now| Ask { statement: REPORT, ..ask(WORKER, now) };
+    // It is known once it was seen.
+    let first = granted(admission.request(report(at(0)), at(0)));
+    admission.end(first, Some(REPORT), at(3000));
+    let running = granted(admission.request(report(at(3001)), at(3001)));
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    let waiting = queued(admission.request(report(at(3002)), at(3002)));
+    // The short ones pass, and it gets its turn nevertheless.
+    for _ in 0..4 {
+        granted(request(&mut admission, WEB, at(3003)));
+    }
+    queued(request(&mut admission, WEB, at(3004)));
+    admission.end(running, Some(REPORT), at(3010));
+    assert_eq!(all_next(&mut admission, at(3010)), [waiting]);
+}
+
+#[test]
+fn opening_a_connection_is_no_statement() {
+    let mut admission = adaptive(9, 4, 1);
+    let first = granted(request(&mut admission, WEB, at(0)));
+    admission.tick(at(400));
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    admission.connected(first, at(500));
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0 });
+    // One that is known to be long stays in its lane.
+    admission.end(first, Some(REPORT), at(3500));
+    let report = Ask { statement: REPORT, ..ask(WEB, at(3500)) };
+    let second = granted(admission.request(report, at(3500)));
+    admission.connected(second, at(3600));
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+}
+
+#[test]
+fn a_refusal_by_postgresql_is_not_an_outage() {
+    let mut admission = Admission::new(4, None);
+    let tickets: Vec<Ticket> =
+        (0..4).map(|_| granted(request(&mut admission, WEB, at(0)))).collect();
+    let late = queued(request(&mut admission, WEB, at(0)));
+
+    // Two are open; PostgreSQL has no slot for the third and the fourth.
+    for ticket in [tickets[3], tickets[2]] {
+        admission.refused(ticket, (2, at(250), Rise::Steadily), at(0));
+        assert_eq!(all_next(&mut admission, at(0)), []);
+    }
+    assert_eq!((admission.held(), admission.waiting()), (2, 3));
+
+    // Those refused keep their places before the late one.
+    assert_eq!(lose(&mut admission, tickets[0], at(10)), [tickets[2]]);
+    // Nothing rises before its time; then one at a time.
+    let next_at = |admission: &mut Admission, millis| {
+        admission.tick(at(millis));
+        all_next(admission, at(millis))
+    };
+    assert_eq!(next_at(&mut admission, 100), []);
+    assert_eq!(next_at(&mut admission, 250), [tickets[3]]);
+    assert_eq!(next_at(&mut admission, 300), []);
+    assert_eq!(next_at(&mut admission, 350), [late]);
+    assert_eq!(admission.held(), 4);
+    // The cap is reached: the ceiling is forgotten.
+    assert_eq!(admission.ceiling, None);
+}
+
+#[test]
+fn an_outage_lets_one_try_and_its_end_lets_all_in() {
+    let mut admission = Admission::new(3, None);
+    let tickets: Vec<Ticket> =
+        (0..3).map(|_| granted(request(&mut admission, WEB, at(0)))).collect();
+    for ticket in &tickets {
+        admission.refused(*ticket, (0, at(50), Rise::Once), at(0));
+        assert_eq!(all_next(&mut admission, at(0)), []);
+    }
+    let late = queued(request(&mut admission, WEB, at(0)));
+    admission.tick(at(50));
+    assert_eq!(all_next(&mut admission, at(50)), [tickets[0]]);
+    // However long the trial takes, nobody else tries.
+    admission.tick(at(60_000));
+    assert_eq!(all_next(&mut admission, at(60_000)), []);
+    admission.lift(at(60_001));
+    assert_eq!(all_next(&mut admission, at(60_001)), tickets[1..]);
+    assert_eq!(lose(&mut admission, tickets[0], at(60_002)), [late]);
+}
+
+#[test]
+fn only_where_clients_give_up_the_newest_come_first_and_old_ones_are_refused() {
+    for is_impatient in [false, true] {
+        let mut admission = Admission::new(1, None);
+        admission.introduce(WEB, Manner { is_impatient, ..Manner::default() });
+        let running = granted(request(&mut admission, WEB, at(0)));
+        let old = queued(request(&mut admission, WEB, at(0)));
+        let new = queued(request(&mut admission, WEB, at(1100)));
+        assert_eq!(admission.late(at(900)), [], "the queue does not stand yet");
+        let (next, late) = if is_impatient { (new, vec![old]) } else { (old, vec![]) };
+        assert_eq!(admission.late(at(1200)), late);
+        assert_eq!(lose(&mut admission, running, at(1200)), [next]);
+        // All are late in the end.
+        assert_eq!(admission.late(at(60_000)).len(), 1);
+    }
+}
+
+#[test]
+fn a_dyno_whose_clients_leave_the_queue_is_impatient() {
+    let mut admission = Admission::new(1, None);
+    granted(request(&mut admission, WEB, at(0)));
+    for _ in 0..5 {
+        let ticket = queued(request(&mut admission, WEB, at(0)));
+        assert!(admission.withdraw(ticket, at(100)));
+    }
+    let old = queued(request(&mut admission, WEB, at(100)));
+    assert_eq!(admission.late(at(1300)), [old]);
+}
+
+#[test]
+fn a_pause_lets_nobody_begin_and_nobody_be_late() {
+    let mut admission = Admission::new(2, None);
+    admission.pause();
+    let ticket = queued(request(&mut admission, WEB, at(0)));
+    assert_eq!(admission.late(at(60_000)), []);
+    admission.resume();
+    admission.be_patient(at(61_000));
+    assert_eq!(admission.late(at(60_500)), []);
+    assert_eq!(all_next(&mut admission, at(60_500)), [ticket]);
+}
+
+#[test]
+fn a_window_tells_what_happened_after_it_had_settled() {
+    #[derive(Debug)]
+    struct Told(std::sync::mpsc::Sender<crate::Window>);
+    impl Governor for Told {
+        fn decision(&self) -> Decision {
+            let (slot, settle) = (Micros::from_millis(100), Micros::from_millis(20));
+            Decision { limit: 1, long: 2, slot, settle }
+        }
+
+        fn slot_ended(&mut self, window: &crate::Window) -> Decision {
+            self.0.send(window.clone()).expect("somebody listens");
+            self.decision()
+        }
+
+        fn refused(&mut self, _: Micros) -> Decision {
+            self.decision()
+        }
+
+        fn restarted(&mut self, _: Micros) -> Decision {
+            self.decision()
+        }
+
+        fn knee(&self) -> Option<u32> {
+            None
+        }
+
+        fn change(&self) -> Option<LimitChanged> {
+            None
+        }
+
+        fn untold(&mut self) -> Option<LimitChanged> {
+            None
+        }
+    }
+    let (sender, windows) = std::sync::mpsc::channel();
+    let mut admission = Admission::new(5, Some(Box::new(Told(sender))));
+    let first = granted(request(&mut admission, WEB, at(0)));
+    queued(request(&mut admission, WEB, at(60)));
+    admission.rests(first, Fingerprint(1), at(80));
+    assert_eq!(all_next(&mut admission, at(80)).len(), 1);
+    admission.end(first, None, at(90));
+    admission.tick(at(100));
+    let window = windows.try_recv().expect("a slot is over");
+    let near = |value: f64, expected: f64| (value - expected).abs() < 1e-6;
+    assert_eq!((window.at, window.length), (at(100), Micros::from_millis(80)));
+    assert_eq!((window.limit, window.ceiling, window.done), (1, 5, 0));
+    assert!(near(window.executing, 1.0) && near(window.idle, 0.125), "{window:?}");
+    assert!(near(window.saturated, 0.25), "{window:?}");
+    assert!(windows.try_recv().is_err());
+}

@@ -1,0 +1,126 @@
+//! What the slot in force is for: one half of a pair, or rest.
+
+use super::evidence::Pair;
+use super::round;
+use crate::Window;
+
+/// How far above and below the centre a pair probes, as ln,
+const DITHER: f64 = 0.15;
+/// and how far as long as hardly anything is known: while the error is above this.
+const COARSE: f64 = 1.6 * DITHER;
+const UNSURE: f64 = 0.12;
+
+/// Means beyond these are no measurements: of nothing is there so little or so much.
+const LEAST: f64 = 1e-12;
+const MOST: f64 = 1e12;
+
+/// What a slot showed, as the law calculates with it: all but `seconds`, `done` and `limit` as ln.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) seconds: f64,
+    pub(super) limit: f64,
+    pub(super) done: f64,
+    /// The variance that ln of a count like `done` has by chance.
+    noise: f64,
+    /// Transactions a second.
+    pub(super) rate: f64,
+    /// Seconds that each held its connection.
+    pub(super) held: f64,
+    /// Work a second.
+    pub(super) work: f64,
+}
+
+impl Sample {
+    /// None if nothing was done, or the numbers are none.
+    pub(super) fn of(window: &Window) -> Option<Self> {
+        let (seconds, done) = (window.length.as_secs_f64(), f64::from(window.done));
+        let means = [done / seconds, window.held / done, window.work / seconds];
+        let squares = window.held_squares / window.held;
+        // A comparison with what is not a number is false.
+        let sound = means.iter().chain([&squares]).all(|mean| *mean > LEAST && *mean < MOST);
+        let [rate, held, work] = means.map(f64::ln);
+        let limit = f64::from(window.limit);
+        // The more unlike the transactions, the more their number wanders.
+        let unlike = squares * window.held.recip() * done - 1.0;
+        let noise = 0.5 * unlike.clamp(0.5, 10.0) / done;
+        let sample = Self { seconds, limit, done, noise, rate, held, work };
+        (sound && window.limit > 0).then_some(sample)
+    }
+}
+
+/// The plan for the slot in force and the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Probe {
+    /// At the centre: watch, do not disturb.
+    Rest {
+        /// Slots that are left.
+        left: u32,
+    },
+    /// A pair of limits, of which the first may be done.
+    Pair { first: u32, second: u32, seen: Option<Sample> },
+}
+
+/// What the end of a slot means for the plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// It is not complete.
+    Open,
+    /// The rest is over.
+    Rested,
+    /// Here is a pair.
+    Pair(Pair),
+}
+
+impl Probe {
+    pub(super) const fn rest(slots: u32) -> Self {
+        Self::Rest { left: slots }
+    }
+
+    /// A pair around the centre, at least one up and, if there is room, one down.
+    pub(super) fn pair(centre: f64, error: f64, ceiling: f64, up_first: bool) -> Self {
+        let reach = if error > UNSURE { COARSE } else { DITHER };
+        let middle = round(centre);
+        let most = round(ceiling);
+        let up = round(centre * reach.exp()).max(middle.saturating_add(1)).min(most);
+        let down = round(centre * (-reach).exp()).min(middle.saturating_sub(1)).max(1);
+        let (first, second) = if up_first { (up, down) } else { (down, up) };
+        Self::Pair { first, second, seen: None }
+    }
+
+    /// The limit of the slot in force.
+    pub(super) fn limit(&self, centre: f64) -> u32 {
+        match *self {
+            Self::Rest { .. } => round(centre),
+            Self::Pair { first, seen: None, .. } => first,
+            Self::Pair { second, seen: Some(_), .. } => second,
+        }
+    }
+
+    /// A slot has ended with this.
+    pub(super) fn ended(&mut self, sample: Sample) -> Outcome {
+        match self {
+            // Rest => Rest | over
+            Self::Rest { left } => {
+                *left = left.saturating_sub(1);
+                if *left == 0 { Outcome::Rested } else { Outcome::Open }
+            }
+            // first half => second half
+            Self::Pair { seen: seen @ None, .. } => {
+                *seen = Some(sample);
+                Outcome::Open
+            }
+            // second half => a measurement, unless both were the same limit
+            Self::Pair { seen: Some(first), .. } => {
+                let limits = (sample.limit / first.limit).ln();
+                if limits.abs() < 1e-6 {
+                    return Outcome::Rested;
+                }
+                Outcome::Pair(Pair {
+                    limits,
+                    throughputs: sample.work - first.work,
+                    noise: first.noise + sample.noise,
+                })
+            }
+        }
+    }
+}

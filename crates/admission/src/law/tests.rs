@@ -1,0 +1,309 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A database in numbers: what it does at a limit.
+struct Toy {
+    now: Micros,
+    /// Transactions a second at a limit.
+    throughput: fn(f64) -> f64,
+}
+
+impl Toy {
+    fn new(throughput: fn(f64) -> f64) -> Self {
+        Self { now: Micros::ZERO, throughput }
+    }
+
+    /// The window of a saturated slot under this decision.
+    fn window(&mut self, decision: Decision) -> Window {
+        self.now = self.now + decision.slot;
+        let length = Micros(decision.slot.0 - decision.settle.0);
+        let limit = f64::from(decision.limit);
+        let rate = (self.throughput)(limit);
+        let done = (rate * length.as_secs_f64()).round().max(1.0);
+        let held = limit / rate;
+        Window {
+            at: self.now,
+            length,
+            limit: decision.limit,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+            done: done as u32,
+            work: rate * length.as_secs_f64() * 0.001,
+            executing: limit,
+            held: done * held,
+            held_squares: done * held * held,
+            saturated: 1.0,
+            ceiling: 200,
+            ..Window::default()
+        }
+    }
+
+    fn drive(&mut self, law: &mut Law, seconds: u64) {
+        let end = self.now + Micros::from_secs(seconds);
+        let mut decision = law.decision();
+        while self.now < end {
+            let window = self.window(decision);
+            decision = law.slot_ended(&window);
+        }
+    }
+}
+
+/// Grows until `knee`, then falls slowly.
+fn knee<const AT: u32>(limit: f64) -> f64 {
+    let knee = f64::from(AT);
+    if limit <= knee { limit * 100.0 } else { 100.0 * knee * (limit / knee).powf(-0.2) }
+}
+
+fn centre(law: &Law) -> f64 {
+    law.centre
+}
+
+#[test]
+fn the_knee_is_found_from_below_and_from_above() {
+    for seed in 0..8 {
+        let mut law = Law::new(seed);
+        Toy::new(knee::<40>).drive(&mut law, 5);
+        assert!((34.0..46.0).contains(&centre(&law)), "seed {seed}: {}", centre(&law));
+        let mut law = Law::remembering(seed, 100);
+        Toy::new(knee::<16>).drive(&mut law, 10);
+        assert!((12.0..20.0).contains(&centre(&law)), "seed {seed}: {}", centre(&law));
+    }
+}
+
+#[test]
+fn another_load_is_noticed_while_the_law_rests() {
+    for seed in 0..8 {
+        let mut law = Law::new(seed);
+        let mut toy = Toy::new(knee::<8>);
+        toy.drive(&mut law, 20);
+        assert!(matches!(law.probe, Probe::Rest { .. }) || law.steady > 0, "it has settled");
+        toy.throughput = |limit| 0.3 * knee::<64>(limit);
+        toy.drive(&mut law, 5);
+        assert!(centre(&law) > 45.0, "seed {seed}: {}", centre(&law));
+    }
+}
+
+#[test]
+fn demand_that_does_not_reach_the_limit_moves_nothing() {
+    let mut law = Law::new(1);
+    let mut toy = Toy::new(knee::<40>);
+    toy.drive(&mut law, 5);
+    let found = centre(&law);
+    for _ in 0..100 {
+        let mut window = toy.window(law.decision());
+        window.saturated = 0.3;
+        window.done /= 3;
+        law.slot_ended(&window);
+    }
+    assert!((centre(&law) - found).abs() < 1e-9);
+}
+
+#[test]
+fn a_limit_that_nobody_needs_is_taken_back_after_ten_minutes() {
+    let mut law = Law::remembering(1, 150);
+    for minute in 0..12 {
+        let at = Micros::from_secs(60 * minute);
+        let window = Window {
+            at,
+            length: Micros::from_secs(1),
+            executing: 9.0,
+            ceiling: 200,
+            ..Window::default()
+        };
+        law.slot_ended(&window);
+    }
+    assert_eq!((law.change().to, law.change().cause), (18, LimitCause::Unused));
+}
+
+/// The law after a number of slots in which four long statements make room for whoever pushes:
+/// throughput in proportion, without end. And what it had found before.
+fn beside_long_ones(seed: u64, slots: u32) -> (Law, Toy, f64) {
+    let mut law = Law::new(seed);
+    let mut toy = Toy::new(knee::<8>);
+    toy.drive(&mut law, 10);
+    let clean = centre(&law);
+    for _ in 0..slots {
+        let mut window = toy.window(law.decision());
+        window.work = f64::from(window.limit) * window.length.as_secs_f64();
+        window.long = 4.0;
+        law.slot_ended(&window);
+    }
+    (law, toy, clean)
+}
+
+#[test]
+fn long_statements_bound_the_limit_and_leave_it_as_it_was() {
+    for seed in 0..8 {
+        let (mut law, mut toy, clean) = beside_long_ones(seed, 24);
+        let most = clean * 2.0 * LONG_RISE.powi(12);
+        assert!(centre(&law) <= most, "seed {seed}: {} of {clean}", centre(&law));
+        assert!(centre(&law) > clean * 1.5, "seed {seed}: {} of {clean}", centre(&law));
+        let window = toy.window(law.decision());
+        law.slot_ended(&window);
+        assert!((centre(&law) - clean).abs() < 1e-9, "seed {seed}");
+        assert_eq!(law.knee(), Some(round(clean)), "seed {seed}");
+    }
+}
+
+#[test]
+fn beside_reports_that_never_end_another_load_is_followed_slowly() {
+    for seed in 0..8 {
+        let (mut law, mut toy, clean) = beside_long_ones(seed, 500);
+        let grown = centre(&law);
+        assert!(grown > clean * 6.0, "seed {seed}: {grown} of {clean}");
+        let window = toy.window(law.decision());
+        law.slot_ended(&window);
+        assert!((centre(&law) - grown).abs() < 1e-9, "seed {seed}: it is believed by now");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_asked_less_and_its_ceiling_kept() {
+    let mut law = Law::remembering(1, 40);
+    assert_eq!(law.untold().map(|change| change.cause), Some(LimitCause::Remembered));
+    let second = Micros::from_secs(1);
+    law.refused(second);
+    law.refused(second + Micros::from_millis(10));
+    let change = law.untold().expect("a change");
+    assert_eq!((change.from, change.to, change.cause), (40, 28, LimitCause::Refused));
+    assert_eq!(law.untold(), None, "told once");
+    let window = Window { at: second, ceiling: 11, ..Window::default() };
+    let decision = law.slot_ended(&window);
+    assert!(decision.limit <= 11);
+    let change = law.untold().expect("a change");
+    assert_eq!((change.from, change.to, change.cause), (28, 11, LimitCause::Ceiling));
+}
+
+#[test]
+fn a_restart_keeps_the_limit_and_forgets_why() {
+    let mut law = Law::new(1);
+    let mut toy = Toy::new(knee::<40>);
+    toy.drive(&mut law, 10);
+    let (found, error) = (centre(&law), law.evidence.error());
+    law.restarted(toy.now);
+    assert!((centre(&law) - found).abs() < 1e-9);
+    assert!(law.evidence.error() > 3.0 * error);
+    assert_eq!(law.change().cause, LimitCause::Restarted);
+}
+
+#[test]
+fn locks_stop_growth_and_turn_it_back() {
+    let blocked = |part: f64| {
+        let mut law = Law::remembering(1, 40);
+        let mut toy = Toy::new(|limit| 100.0 * limit);
+        for _ in 0..20 {
+            let mut window = toy.window(law.decision());
+            window.blocked = Some(part * window.executing);
+            law.slot_ended(&window);
+        }
+        centre(&law)
+    };
+    assert!(blocked(0.2) > 100.0);
+    assert!((blocked(0.9) - 40.0).abs() < 1e-9);
+    assert!(blocked(0.97) < 25.0);
+}
+
+#[test]
+fn the_same_seed_decides_the_same() {
+    let run = |seed| {
+        let mut law = Law::new(seed);
+        Toy::new(knee::<40>).drive(&mut law, 3);
+        (centre(&law), law.decision())
+    };
+    assert_eq!(run(7), run(7));
+}
+
+/// The limit after some seconds on `X = n^e`.
+fn after(elasticity: f64, seed: u64) -> f64 {
+    let mut law = Law::remembering(seed, 30);
+    let mut now = Micros::ZERO;
+    for _ in 0..12 {
+        let decision = law.decision();
+        now = now + decision.slot;
+        let length = decision.slot.since(decision.settle);
+        let limit = f64::from(decision.limit);
+        let work = limit.powf(elasticity) * length.as_secs_f64();
+        let (held, held_squares) = (200.0 * 0.01, 200.0 * 0.0001);
+        let window = Window {
+            at: now,
+            length,
+            limit: decision.limit,
+            done: 200,
+            work,
+            executing: limit,
+            held,
+            held_squares,
+            saturated: 1.0,
+            ceiling: 10_000,
+            ..Window::default()
+        };
+        law.slot_ended(&window);
+    }
+    centre(&law)
+}
+
+#[test]
+fn more_elastic_is_more() {
+    for seed in 0..16 {
+        let limits: Vec<f64> =
+            [-0.5, -0.2, 0.0, 0.2, 0.5, 1.0].iter().map(|e| after(*e, seed)).collect();
+        assert!(limits.is_sorted(), "seed {seed}: {limits:?}");
+        assert!(limits[2] < 30.0 && 30.0 < limits[3], "seed {seed}: {limits:?}");
+    }
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => 0.0..1e4_f64,
+        1 => any::<f64>(),
+        1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX, 1e-300]),
+    ]
+}
+
+prop_compose! {
+    fn any_window()(
+        at in 0..1u64 << 40,
+        length in prop_oneof![Just(0), 1..10_000_000u64],
+        limit in any::<u32>(),
+        done in prop_oneof![0..1000u32, any::<u32>()],
+        sums in [number(), number(), number(), number(), number(), number()],
+        blocked in prop::option::of(number()),
+        saturated in prop_oneof![0.0..1.0_f64, number()],
+        ceiling in prop_oneof![0..500u32, any::<u32>()],
+    ) -> Window {
+        let [work, executing, long, idle, held, held_squares] = sums;
+        let (at, length) = (Micros(at), Micros(length));
+        Window {
+            at, length, limit, done, work, executing, long, idle, blocked, held, held_squares,
+            saturated, ceiling,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_limit_is_within_bounds_whatever_is_said(
+        seed in any::<u64>(),
+        knee in any::<u32>(),
+        windows in prop::collection::vec((any_window(), 0..20u8), 1..60),
+    ) {
+        let mut law = Law::remembering(seed, knee);
+        for (window, what) in &windows {
+            let decision = match what {
+                0 => law.refused(window.at),
+                1 => law.restarted(window.at),
+                _ => law.slot_ended(window),
+            };
+            prop_assert!(law.centre.is_finite() && law.centre >= 1.0, "{}", law.centre);
+            prop_assert!(decision.limit >= 1);
+            if *what > 1 {
+                prop_assert!(decision.limit <= window.ceiling.max(1));
+            }
+            prop_assert!(decision.long >= 1);
+            prop_assert!(decision.slot > decision.settle);
+            prop_assert!(decision.slot <= Micros::from_secs(14));
+            prop_assert!(law.evidence.elasticity().is_finite());
+            prop_assert!(law.evidence.error().is_finite());
+        }
+    }
+}
