@@ -5,7 +5,7 @@
 //! limit counted with them, and if a server connection can be had. Statements of an open
 //! transaction never wait: they may hold what the others wait for.
 
-use trace::{DynoId, Fingerprint, LimitChanged, Micros};
+use trace::{DynoId, Fingerprint, Micros};
 
 use crate::book::{Book, Chain, Lane, State, Ticket};
 use crate::ceiling::{Ceiling, Rise};
@@ -223,8 +223,14 @@ impl Admission {
             return;
         }
         self.advance(now);
-        self.statement_ended(ticket.index(), None, now);
-        self.execute(ticket.index(), now);
+        let index = ticket.index();
+        if self.book.at(index).lane == Lane::Long {
+            self.book.at_mut(index).since = now;
+            return;
+        }
+        self.statement_ended(index, None, now);
+        self.book.at_mut(index).was_long = false;
+        self.execute(index, now);
     }
 
     /// The transaction is over. The statement is the one that executed last; without one nothing
@@ -287,287 +293,13 @@ impl Admission {
         (entry.state, entry.used) = (State::Waiting, [0.0; 2]);
         self.fair.wait(&mut self.book, index, now, true);
     }
-
-    // --- from outside ---------------------------------------------------------------------------
-
-    /// PostgreSQL is back: up to the cap all may have connections. What was found of the limit may
-    /// no longer hold.
-    pub fn lift(&mut self, now: Micros) {
-        self.ceiling = None;
-        if let Some(law) = &mut self.law {
-            self.decision = law.restarted(now);
-        }
-    }
-
-    /// Time has passed: the ceiling may rise, statements may have become long, a slot may be over.
-    pub fn tick(&mut self, now: Micros) {
-        self.advance(now);
-        if let Some(ceiling) = &mut self.ceiling {
-            ceiling.rise(now);
-        }
-        self.ceiling = self.ceiling.filter(|ceiling| ceiling.held < self.cap);
-    }
-
-    /// Who has waited too long: each until it is withdrawn.
-    pub fn late(&mut self, now: Micros) -> Vec<Ticket> {
-        if self.paused {
-            // In a pause time does not count.
-            return Vec::new();
-        }
-        let (fair, standing) = (&self.fair, self.pulse.standing());
-        let mut late = Vec::new();
-        for (index, entry) in self.book.waiting() {
-            let tenant = fair.tenant(entry.tenant);
-            let early = || {
-                let patience = Micros((entry.until - entry.arrived).0 / EARLY_PART).min(EARLY_MAX);
-                let is_old = now - entry.arrived > patience;
-                is_old && tenant.is_impatient() && tenant.stands(now, standing)
-            };
-            if entry.until <= now || early() {
-                entry.is_told = true;
-                late.push(index);
-            }
-        }
-        late.into_iter().map(|index| self.book.ticket(index)).collect()
-    }
-
-    /// Who waits may do so until then at least.
-    pub fn be_patient(&mut self, until: Micros) {
-        for (_, entry) in self.book.waiting() {
-            entry.until = entry.until.max(until);
-        }
-    }
-
-    /// Another cap from now on; what is above it ends by itself.
-    pub fn set_cap(&mut self, cap: u32) {
-        self.cap = cap;
-    }
-
-    /// So many connections can be had, counting those that may be opened now.
-    pub fn set_reach(&mut self, reach: u32) {
-        self.reach = reach;
-    }
-
-    /// So many connections are used for something else, for a moment.
-    pub fn set_aside(&mut self, connections: u32) {
-        self.aside = connections;
-    }
-
-    /// So many backends wait for locks, if somebody looked.
-    pub fn set_blocked(&mut self, blocked: Option<f64>) {
-        self.blocked = blocked;
-    }
-
-    /// From now on nobody begins.
-    pub fn pause(&mut self) {
-        self.paused = true;
-    }
-
-    /// The end of a pause.
-    pub fn resume(&mut self) {
-        self.paused = false;
-    }
-
-    /// Whether there is a pause.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// All dynos that were introduced.
-    pub fn dynos(&self) -> impl Iterator<Item = DynoId> {
-        self.fair.tenants().iter().map(|tenant| tenant.dyno)
-    }
-
-    /// How it stands.
-    #[must_use]
-    pub fn levels(&self) -> Levels {
-        let ceiling = self.most();
-        Levels {
-            limit: self.decision.limit.min(ceiling),
-            long_limit: self.decision.long,
-            ceiling,
-            counts: self.counts,
-            waiting: self.waiting(),
-        }
-    }
-
-    /// How many wait.
-    #[must_use]
-    pub fn waiting(&self) -> u32 {
-        Lane::ALL.iter().map(|lane| self.fair.waiting(*lane)).sum()
-    }
-
-    /// How many hold a connection.
-    #[must_use]
-    pub fn held(&self) -> u32 {
-        self.counts.held()
-    }
-
-    /// Who holds connections, most first.
-    #[must_use]
-    pub fn holders(&self) -> Vec<(DynoId, u32)> {
-        let tenants = self.fair.tenants().iter().filter(|tenant| tenant.leased > 0);
-        let mut holders: Vec<_> = tenants.map(|tenant| (tenant.dyno, tenant.leased)).collect();
-        holders.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
-        holders
-    }
-
-    /// The last change of the limit, if it was not told yet.
-    pub fn untold(&mut self) -> Option<LimitChanged> {
-        self.law.as_mut()?.untold()
-    }
-
-    /// The last change of the limit, and what is to be remembered across restarts of ours.
-    #[must_use]
-    pub fn found(&self) -> (Option<LimitChanged>, Option<u32>) {
-        let law = self.law.as_ref();
-        (law.and_then(|law| law.change()), law.and_then(|law| law.knee()))
-    }
-
-    // --- inside ---------------------------------------------------------------------------------
-
-    /// Most connections that may be held just now.
-    fn most(&self) -> u32 {
-        let ceiling = self.ceiling.map_or(u32::MAX, |ceiling| ceiling.held);
-        ceiling.min(self.cap)
-    }
-
-    fn has_connection(&self) -> bool {
-        !self.paused && self.counts.held() + self.aside < self.most().min(self.reach)
-    }
-
-    /// Whether a new transaction may begin in this lane.
-    fn has_room(&self, lane: Lane) -> bool {
-        let Counts { executing, long, .. } = self.counts;
-        let may_execute = match lane {
-            Lane::Short => {
-                executing + long.saturating_sub(self.decision.long) < self.decision.limit
-            }
-            Lane::Long => long < self.decision.long,
-        };
-        may_execute && self.has_connection()
-    }
-
-    /// Where a statement belongs, as far as one can tell. A stranger is short until it proves not
-    /// to be.
-    fn lane(&self, known: Option<f64>) -> Lane {
-        let is_long = known.is_some_and(|cost| cost > self.pulse.tau().as_secs_f64());
-        if is_long && self.law.is_some() { Lane::Long } else { Lane::Short }
-    }
-
-    /// Brings all up to date.
-    fn advance(&mut self, now: Micros) {
-        let is_saturated = self.fair.waiting(Lane::Short) > 0 && self.has_connection();
-        self.meter.advance(now, self.counts, is_saturated);
-        let tau = self.pulse.tau();
-        while let Some(oldest) = self.executing.first()
-            && self.book.at(oldest).since + tau <= now
-        {
-            self.becomes_long(oldest);
-        }
-        if now >= self.slot_ends {
-            self.slot_ended(now);
-        }
-    }
-
-    fn becomes_long(&mut self, index: u32) {
-        self.executing.remove(&mut self.book, index);
-        self.counts.executing -= 1;
-        self.counts.long += 1;
-        let entry = self.book.at_mut(index);
-        (entry.state, entry.was_long) = (State::Long, true);
-    }
-
-    #[cold]
-    fn slot_ended(&mut self, now: Micros) {
-        // Not the ceiling of the moment: an outage says nothing of what the database can do.
-        let window = self.meter.window(self.decision.limit, self.cap, self.blocked);
-        let Some(law) = &mut self.law else { return };
-        if self.slot_ends > Micros::ZERO {
-            self.decision = law.slot_ended(&window);
-        }
-        self.slot_ends = now + self.decision.slot;
-        self.meter.begin(now + self.decision.settle);
-    }
-
-    fn grant(&mut self, index: u32, now: Micros) {
-        let entry = self.book.at_mut(index);
-        entry.granted = now;
-        let (tenant, lane, cost) = (entry.tenant, entry.lane, entry.charged);
-        self.fair.serve(tenant, lane, cost);
-        if lane == Lane::Long {
-            let entry = self.book.at_mut(index);
-            (entry.state, entry.since) = (State::Long, now);
-            self.counts.long += 1;
-        } else {
-            self.execute(index, now);
-        }
-    }
-
-    fn execute(&mut self, index: u32, now: Micros) {
-        let entry = self.book.at_mut(index);
-        (entry.state, entry.since) = (State::Executing, now);
-        self.counts.executing += 1;
-        self.executing.push(&mut self.book, index);
-    }
-
-    /// A transaction that holds a connection does nothing any more.
-    fn leave_state(&mut self, index: u32, statement: Option<Fingerprint>, now: Micros) {
-        if self.book.at(index).state == State::Idle {
-            self.idle_ended(index, now);
-        } else {
-            self.statement_ended(index, statement, now);
-        }
-    }
-
-    fn idle_ended(&mut self, index: u32, now: Micros) {
-        self.counts.idle -= 1;
-        let held = u64::from(self.counts.held());
-        if held * 5 > u64::from(self.most()) * SCARCE_FIFTHS {
-            let entry = self.book.at_mut(index);
-            entry.used[Lane::Short as usize] += (now - entry.since).as_secs_f64() * IDLE_COST;
-        }
-    }
-
-    fn statement_ended(&mut self, index: u32, statement: Option<Fingerprint>, now: Micros) {
-        let entry = self.book.at_mut(index);
-        let took = (now - entry.since).as_secs_f64();
-        let lane = if entry.state == State::Long { Lane::Long } else { Lane::Short };
-        if statement.is_some() {
-            entry.used[lane as usize] += took;
-        }
-        match entry.state {
-            State::Executing => {
-                self.executing.remove(&mut self.book, index);
-                self.counts.executing -= 1;
-            }
-            State::Long => self.counts.long -= 1,
-            State::Free | State::Waiting | State::Idle => {}
-        }
-        if let Some(statement) = statement {
-            self.book.at_mut(index).work += self.costs.observe(statement, took);
-        }
-    }
-
-    /// The transaction's dyno pays for what was really used.
-    fn pay(&mut self, index: u32) {
-        let entry = self.book.at(index);
-        let (tenant, lane, charged, used) = (entry.tenant, entry.lane, entry.charged, entry.used);
-        self.fair.tenant_mut(tenant).leased -= 1;
-        for one in Lane::ALL {
-            let paid = if one == lane { charged } else { 0.0 };
-            let due = used[one as usize] - paid;
-            if due != 0.0 {
-                self.fair.correct(tenant, one, due);
-            }
-        }
-    }
 }
 
 /// Without a law all that hold a connection may execute.
 const FREE: Decision =
     Decision { limit: u32::MAX, long: u32::MAX, slot: Micros::ZERO, settle: Micros::ZERO };
 
+mod inside;
+mod outside;
 #[cfg(test)]
 mod tests;

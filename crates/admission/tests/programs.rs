@@ -10,10 +10,10 @@ use trace::{DynoId, Fingerprint, LimitChanged, Micros};
 struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    fn below(&mut self, bound: u32) -> u32 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
+        u32::try_from(self.0 >> 33).unwrap_or(0) % bound
     }
 }
 
@@ -39,8 +39,8 @@ impl Governor for Whim {
         assert!(areas.iter().all(|area| area.is_finite() && *area >= 0.0), "{window:?}");
         assert!(window.saturated <= 1.0 + 1e-9, "{window:?}");
         let mut dice = Dice(self.0);
-        self.1.limit = 1 + u32::try_from(dice.below(6)).unwrap();
-        self.1.long = u32::try_from(dice.below(4)).unwrap();
+        self.1.limit = 1 + dice.below(6);
+        self.1.long = dice.below(4);
         self.0 = dice.0;
         self.1
     }
@@ -76,8 +76,8 @@ struct World {
 
 impl World {
     fn pick(set: &BTreeSet<Ticket>, dice: &mut Dice) -> Option<Ticket> {
-        let index = dice.below(set.len().max(1) as u64);
-        set.iter().nth(usize::try_from(index).unwrap()).copied()
+        let count = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        set.iter().nth(dice.below(count.max(1)) as usize).copied()
     }
 
     /// What holds before somebody is let in.
@@ -100,12 +100,12 @@ impl World {
     }
 
     fn step(&mut self, admission: &mut Admission, dice: &mut Dice, seed: u64) {
-        self.now = self.now + Micros(dice.below(30_000));
-        let statement = Fingerprint(dice.below(4));
+        self.now = self.now + Micros(dice.below(30_000).into());
+        let statement = Fingerprint(dice.below(4).into());
         match dice.below(12) {
             0..=3 => {
-                let dyno = DynoId(u16::try_from(dice.below(5)).unwrap());
-                let until = self.now + Micros::from_millis(100 + dice.below(2000));
+                let dyno = DynoId(u16::try_from(dice.below(5)).unwrap_or(0));
+                let until = self.now + Micros::from_millis(100 + u64::from(dice.below(2000)));
                 let ask = Ask { dyno, statement, arrived: self.now, until };
                 match admission.request(ask, self.now) {
                     Verdict::Granted(ticket) => {
@@ -153,7 +153,7 @@ impl World {
             10 => {
                 if let Some(ticket) = Self::pick(&self.executing, dice) {
                     let rise = if dice.below(2) == 0 { Rise::Once } else { Rise::Steadily };
-                    let until = self.now + Micros::from_millis(dice.below(300));
+                    let until = self.now + Micros::from_millis(dice.below(300).into());
                     let open = admission.held() - 1;
                     admission.refused(ticket, (open, until, rise), self.now);
                     self.executing.remove(&ticket);
@@ -167,9 +167,9 @@ impl World {
 
     fn outside(&mut self, admission: &mut Admission, dice: &mut Dice, seed: u64) {
         match dice.below(5) {
-            0 => admission.set_cap(1 + u32::try_from(dice.below(8)).unwrap()),
+            0 => admission.set_cap(1 + dice.below(8)),
             1 => admission.lift(self.now),
-            2 => admission.set_reach(u32::try_from(3 + dice.below(8)).unwrap()),
+            2 => admission.set_reach(3 + dice.below(8)),
             _ => admission.tick(self.now),
         }
         for ticket in admission.late(self.now) {
@@ -194,7 +194,9 @@ fn whatever_happens_nobody_is_let_in_without_room_and_nobody_is_forgotten() {
             assert_eq!(admission.waiting() as usize, world.queued.len(), "seed {seed}");
         }
         // When all that run end, all that wait get their turn, or are late.
-        (admission.set_reach(8), admission.set_cap(8), admission.lift(world.now));
+        admission.set_reach(8);
+        admission.set_cap(8);
+        admission.lift(world.now);
         for _ in 0..10_000 {
             world.now = world.now + Micros::from_millis(1);
             admission.tick(world.now);
@@ -215,7 +217,7 @@ fn whatever_happens_nobody_is_let_in_without_room_and_nobody_is_forgotten() {
 
 /// Server time by dyno while all of them have `clients` in a closed loop, `servers` at a time.
 fn serve(
-    dynos: &[(Manner, usize, u64)],
+    dynos: &[(Manner, usize, u32)],
     servers: u32,
     span: Micros,
     seed: u64,
@@ -259,7 +261,7 @@ fn serve(
         }
         for ticket in granted {
             let cost = dynos[usize::from(whose[&ticket])].2;
-            let took = cost / 2 + dice.below(cost);
+            let took = u64::from(cost / 2 + dice.below(cost));
             running.insert((now + Micros(took), ticket));
             *used.entry(DynoId(whose[&ticket])).or_insert(0.0) += Micros(took).as_secs_f64();
         }
@@ -274,7 +276,7 @@ fn serve(
 
 fn jain(shares: &[f64]) -> f64 {
     let (sum, squares) = shares.iter().fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
-    let count = f64::from(u32::try_from(shares.len()).unwrap());
+    let count = f64::from(u32::try_from(shares.len()).unwrap_or(u32::MAX));
     sum * sum / (count * squares)
 }
 
@@ -284,7 +286,7 @@ fn a_hog_among_eight_gets_an_eighth() {
         let calm = (Manner::default(), 20, 2_000);
         let mut dynos = vec![calm; 7];
         dynos.push((Manner::default(), 200, 6_000));
-        let used = serve(&dynos, 8, Micros::from_secs(20), seed);
+        let used = serve(&dynos, 8, Micros::from_secs(10), seed);
         let shares: Vec<f64> = used.values().copied().collect();
         let fair = jain(&shares);
         assert!(fair >= 0.98, "seed {seed}: {fair} of {shares:?}");
@@ -296,7 +298,7 @@ fn weights_are_kept_within_a_twentieth() {
     for seed in 0..5 {
         let weights = [4, 2, 1];
         let dynos = weights.map(|weight| (Manner { weight, ..Manner::default() }, 40, 2_000));
-        let used = serve(&dynos, 7, Micros::from_secs(20), seed);
+        let used = serve(&dynos, 7, Micros::from_secs(10), seed);
         let sum: f64 = used.values().sum();
         for (share, weight) in used.values().zip(weights) {
             let expected = sum * f64::from(weight) / 7.0;

@@ -8,17 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use trace::{LimitChanged, Micros, PinCause, SessionId, SqlState};
+use trace::{Micros, PinCause, SessionId, SqlState};
 
 use crate::access::Doorman;
 use crate::databases::Entry;
-use crate::gate::{Holding, Standing};
+use crate::gate::Holding;
 use crate::journal::Journal;
 use crate::roster::{Client, Ended, Periods, Server, Totals};
 use crate::worker::Shared;
 use crate::{Config, Database, Mode};
 
+mod limit;
 mod reload;
+
+use limit::limit_state;
+pub use limit::{Knee, LimitState};
 
 /// How often [`Control::wait_close`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -94,40 +98,6 @@ pub struct DatabaseState {
     pub(crate) fresh_from: u64,
 }
 
-/// How the limit of a database stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitState {
-    /// Whether it is found by measuring.
-    pub adaptive: bool,
-    /// How many short statements may execute at once.
-    pub limit: u32,
-    /// How many long ones may execute beside them.
-    pub long_limit: u32,
-    /// Most server connections just now.
-    pub ceiling: u32,
-    /// For how many connections of ours the server has room, if that is known.
-    pub room: Option<u32>,
-    /// Transactions of which a short statement executes.
-    pub executing: u32,
-    /// Transactions of which a long statement executes.
-    pub long: u32,
-    /// Transactions that are open, and nothing executes.
-    pub idle: u32,
-    /// What was found so far, without long statements.
-    pub knee: Option<u32>,
-    /// The last change of the limit.
-    pub change: Option<LimitChanged>,
-}
-
-/// What was found of a database: how many statements it does best with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Knee {
-    /// The name that clients use for the database; `*` for all others.
-    pub database: String,
-    /// How many short statements may execute at once.
-    pub statements: u32,
-}
-
 /// The proxy at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -190,17 +160,6 @@ impl Control {
             lost: sight.lost,
             periods: sight.periods,
         }
-    }
-
-    /// `regulate`: what was found of each database so far, for [`Config::knees`] of a later run.
-    #[must_use]
-    pub fn knees(&self) -> Vec<Knee> {
-        let gates = self.shared.databases.gates();
-        gates
-            .filter_map(|(database, gate)| {
-                Some(Knee { database: database.into(), statements: gate.standing().knee? })
-            })
-            .collect()
     }
 
     fn entries(&self, database: Option<&str>) -> Result<Vec<Arc<Entry>>, Refused> {
@@ -396,22 +355,6 @@ fn state(entry: &Entry) -> DatabaseState {
         paused: paused || entry.door.is_paused(),
         disabled: entry.door.is_disabled(),
         fresh_from: gate.map_or(0, |gate| gate.fresh_from()),
-    }
-}
-
-fn limit_state(standing: &Standing) -> LimitState {
-    let Standing { levels, adaptive, room, change, knee } = *standing;
-    LimitState {
-        adaptive,
-        limit: levels.limit,
-        long_limit: levels.long_limit.min(levels.ceiling),
-        ceiling: levels.ceiling,
-        room,
-        executing: levels.counts.executing,
-        long: levels.counts.long,
-        idle: levels.counts.idle,
-        knee,
-        change,
     }
 }
 

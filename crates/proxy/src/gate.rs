@@ -29,7 +29,7 @@ mod refusal;
 mod share;
 mod warm;
 
-pub(crate) use control::Holding;
+pub(crate) use control::{Holding, Said};
 pub(crate) use lease::{Last, Lease, Waiting};
 use opening::Opening;
 pub(crate) use outage::Outage;
@@ -214,7 +214,12 @@ impl Gate {
         let until = arrived + Micros(self.patience.load(Ordering::Relaxed));
         match state.admission.request(Ask { dyno, statement, arrived, until }, arrived) {
             Verdict::Granted(ticket) => Asked::Granted(Lease::new(self, ticket)),
-            Verdict::Queued(ticket) => Asked::Queued(self.wait(&mut state, ticket, call)),
+            Verdict::Queued(ticket) => {
+                let waiting = self.wait(&mut state, ticket, call);
+                // A slot of the law may have ended just now, and the limit be higher.
+                state.wake(arrived);
+                Asked::Queued(waiting)
+            }
         }
     }
 
@@ -249,6 +254,8 @@ impl Gate {
         // Closing tells the journal; not under the lock.
         drop(dead);
         if let Some(change) = change {
+            // The first has no time: nothing was measured.
+            let at = if change.at == Micros::ZERO { at } else { change.at };
             self.journal.record(Event::LimitChanged(LimitChanged { at, ..change }));
         }
         sample(&levels, open, at)

@@ -12,8 +12,7 @@
 
 use std::sync::Arc;
 
-use trace::{Fingerprint, Micros, Outcome};
-use wire::frame::body;
+use trace::{Micros, Outcome};
 
 use crate::access::Credential;
 use crate::answer::Answer;
@@ -49,7 +48,7 @@ mod tidying;
 
 use failure::Failure;
 pub(crate) use house::House;
-use leased::{Leased, client_want};
+use leased::Leased;
 use local::Local;
 use talk::Talk;
 
@@ -216,18 +215,6 @@ impl Session {
                 Connected::BackInLine(waiting) => asked = Asked::Queued(waiting),
             }
         }
-    }
-
-    /// The statement with which the request begins, if it matters now.
-    fn first_statement(&mut self) -> Fingerprint {
-        if !self.house.gate.is_curious() {
-            return Fingerprint::NONE;
-        }
-        let inbox = &mut self.client.inbox;
-        let Ok(Some(piece)) = inbox.step(client_want) else { return Fingerprint::NONE };
-        let statement = self.talk.statement_of(piece.tag, body(inbox.peek(piece.len)));
-        inbox.step_back();
-        statement
     }
 
     /// After a change of the configuration the session needs another kind of server connection.

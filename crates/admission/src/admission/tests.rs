@@ -1,6 +1,8 @@
 //! The queue as a table: what happens, and who may begin then. Random programs are in
 //! `tests/programs.rs`.
 
+use trace::LimitChanged;
+
 use super::*;
 
 const WEB: DynoId = DynoId(1);
@@ -214,6 +216,22 @@ fn a_statement_known_to_be_long_waits_for_its_own_lane_only() {
     queued(request(&mut admission, WEB, at(3004)));
     admission.end(running, Some(REPORT), at(3010));
     assert_eq!(all_next(&mut admission, at(3010)), [waiting]);
+}
+
+#[test]
+fn opening_a_connection_is_no_statement() {
+    let mut admission = adaptive(9, 4, 1);
+    let first = granted(request(&mut admission, WEB, at(0)));
+    admission.tick(at(400));
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    admission.connected(first, at(500));
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0 });
+    // One that is known to be long stays in its lane.
+    admission.end(first, Some(REPORT), at(3500));
+    let report = Ask { statement: REPORT, ..ask(WEB, at(3500)) };
+    let second = granted(admission.request(report, at(3500)));
+    admission.connected(second, at(3600));
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
 }
 
 #[test]

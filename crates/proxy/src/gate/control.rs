@@ -20,6 +20,15 @@ pub(crate) struct Holding {
     pub(crate) paused: bool,
 }
 
+/// What the server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// For how many connections of ours it has room.
+    pub(crate) room: u32,
+    /// How many backends of the database wait for a lock.
+    pub(crate) blocked: u32,
+}
+
 impl Gate {
     /// How long a request may wait from now on.
     pub(crate) fn set_patience(&self, patience: Duration) {
@@ -123,24 +132,26 @@ impl Gate {
         self.close(surplus).await;
     }
 
-    /// Once a second: the server has room for so many connections of ours, if that is known; idle
-    /// connections that nobody will miss are closed.
-    pub(crate) async fn tend(self: &Arc<Self>, room: Option<u32>) {
+    /// Once a second: what the server says, if it was asked; idle connections that nobody will miss
+    /// are closed.
+    pub(crate) async fn tend(self: &Arc<Self>, said: Option<Said>) {
         let now = self.journal.now();
         let closing = {
             let mut state = self.lock();
-            if room.is_some() && state.room != room {
-                state.room = room;
+            state.admission.set_blocked(said.map(|said| f64::from(said.blocked)));
+            if let Some(Said { room, .. }) = said
+                && state.room != Some(room)
+            {
+                state.room = Some(room);
                 state.keep_to_budget(now);
             }
             let held = state.admission.held();
             let mut closing = state.pool.surplus();
             if state.warm.look(held, now) {
                 let reserve = state.warm.reserve();
-                let is_old = |backend: &Box<Backend>| {
+                closing.extend(state.pool.expired(reserve, |backend| {
                     now - backend.rested > Warm::patience(backend.number())
-                };
-                closing.extend(state.pool.expired(reserve, is_old));
+                }));
             }
             closing
         };

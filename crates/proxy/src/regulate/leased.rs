@@ -29,6 +29,7 @@ mod ahead;
 mod asides;
 mod messages;
 mod notices;
+mod rest;
 
 use asides::Aside;
 
@@ -145,11 +146,6 @@ impl<'a> Leased<'a> {
         }
     }
 
-    /// What the session did last with its lease.
-    pub(super) fn last(&self) -> Last {
-        self.last
-    }
-
     /// Judges the beginning of a client's message, or all of it.
     fn message(
         &mut self,
@@ -196,13 +192,6 @@ impl<'a> Leased<'a> {
             unknown => return Err(unknown_message(unknown)),
         }
         Ok(Fate::Pass)
-    }
-
-    /// Gives the replies of our own whose turn has come.
-    fn take_turns(&mut self, replies: &mut Replies<'_>) {
-        while let Some(reply) = self.talk.conversation.our_turn() {
-            replies.put(|out| reply.put(out));
-        }
     }
 
     /// Tells the client why it is pinned, if it wants to know.
@@ -263,9 +252,7 @@ impl<'a> Leased<'a> {
             return Ok(self.reported(name, value));
         }
         if let Some(request) = heard.done {
-            if self.last.statement == Fingerprint::NONE {
-                self.last.statement = request.statement;
-            }
+            self.note_statement(request.statement);
             self.talk.journal.request(request);
         }
         if piece.tag == reply::NOTIFICATION_RESPONSE && self.is_heard_elsewhere(content) {
@@ -345,11 +332,7 @@ impl Judge for Leased<'_> {
             self.send(fate, piece.len, client, to_server);
         }
         self.notify(&mut replies);
-        if self.is_resting && !self.talk.conversation.is_quiet() {
-            self.is_resting = false;
-            self.last.statement = Fingerprint::NONE;
-            self.lease.works(now);
-        }
+        self.note_work(now);
         Ok(())
     }
 
@@ -400,9 +383,8 @@ impl Judge for Leased<'_> {
 
     fn is_done(&mut self, to_server: &mut Outbox) -> bool {
         let is_done = self.wind_up(to_server);
-        if !is_done && !self.is_resting && self.talk.conversation.is_quiet() {
-            self.is_resting = true;
-            self.lease.rests(self.last);
+        if !is_done {
+            self.note_rest();
         }
         is_done
     }

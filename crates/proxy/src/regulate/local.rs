@@ -1,7 +1,7 @@
 //! What a session says while it holds no server connection: answered here where no server is
 //! needed.
 
-use trace::{Outcome, RequestKind, SqlState};
+use trace::{Fingerprint, Outcome, RequestKind, SqlState};
 use wire::backend::{self, tag as reply};
 use wire::frame::{HEADER, body};
 use wire::frontend::{self, Target, tag};
@@ -126,6 +126,18 @@ impl Session {
             unknown => return Err(unknown_message(unknown)),
         }
         Ok(Fate::Discard)
+    }
+
+    /// The statement with which the request begins, if it matters now.
+    pub(super) fn first_statement(&mut self) -> Fingerprint {
+        if !self.house.gate.is_curious() {
+            return Fingerprint::NONE;
+        }
+        let inbox = &mut self.client.inbox;
+        let Ok(Some(piece)) = inbox.step(client_want) else { return Fingerprint::NONE };
+        let statement = self.talk.statement_of(piece.tag, body(inbox.peek(piece.len)));
+        inbox.step_back();
+        statement
     }
 
     /// The next message gets no server connection: takes it out and says why, unless nobody listens

@@ -1,5 +1,5 @@
-//! For how many connections of ours the server has room: asked once a second, on a connection of
-//! the pool.
+//! For how many connections of ours the server has room, and how many wait for locks: asked once a
+//! second, on a connection of the pool.
 //!
 //! Only what every role may see is asked for: `pg_stat_database` counts the connections of all
 //! databases, while `pg_stat_activity` hides the kind of others' backends.
@@ -15,6 +15,7 @@ use wire::frontend;
 
 use super::House;
 use crate::backend::{Backend, OpenError};
+use crate::gate::Said;
 use crate::statements::OnServer;
 
 /// How long waiting for a connection and for the answer may take.
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SPARE: i64 = 2;
 
 /// One row: what the server has for ordinary roles, how many connections there are, the same for
-/// the role (-1: no limit) and the database.
+/// the role (-1: no limit) and the database; and who of the database waits for a lock.
 const QUESTION: &[u8] = b"SELECT \
     pg_catalog.current_setting('max_connections')::int \
     - pg_catalog.current_setting('superuser_reserved_connections')::int \
@@ -33,7 +34,9 @@ const QUESTION: &[u8] = b"SELECT \
     r.rolconnlimit, \
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid), \
     d.datconnlimit, \
-    pg_catalog.pg_stat_get_db_numbackends(d.oid) \
+    pg_catalog.pg_stat_get_db_numbackends(d.oid), \
+    (SELECT pg_catalog.count(DISTINCT l.pid) FROM pg_catalog.pg_locks l \
+     JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datid = d.oid) \
     FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
     WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()";
 
@@ -41,21 +44,21 @@ impl House {
     /// Asks the server for its room, if a law needs to know, and closes connections that nobody
     /// needs. Cancellation safe.
     pub(crate) async fn tend(self: &Arc<Self>, worker: usize) {
-        let room = match self.gate.standing().adaptive {
-            true => timeout(PATIENCE, self.room(worker)).await.ok().flatten(),
+        let said = match self.gate.standing().adaptive {
+            true => timeout(PATIENCE, self.ask_server(worker)).await.ok().flatten(),
             false => None,
         };
-        self.gate.tend(room).await;
+        self.gate.tend(said).await;
     }
 
-    async fn room(&self, worker: usize) -> Option<u32> {
+    async fn ask_server(&self, worker: usize) -> Option<Said> {
         let mut borrowed = self.gate.borrow().await?;
         let open = self.gate.holding().open;
         let row = ask(borrowed.adopt(worker)?).await;
         match row {
             Ok(row) => {
                 borrowed.give_back();
-                room(&row?, open)
+                said(&row?, open)
             }
             Err(error) => {
                 tracing::debug!(?error, "the server was not asked for its room");
@@ -93,16 +96,19 @@ fn read(row: &[u8]) -> Option<Vec<i64>> {
         .collect()
 }
 
-/// How many connections we may have, of which `open` are open.
-fn room(row: &[i64], open: u32) -> Option<u32> {
-    let [slots, all, role_limit, of_role, database_limit, of_database] = *row else { return None };
+/// What the row says to us, who have so many open.
+fn said(row: &[i64], open: u32) -> Option<Said> {
+    let [slots, all, role_limit, of_role, database_limit, of_database, blocked] = *row else {
+        return None;
+    };
     let ours = i64::from(open);
     let left =
         |limit: i64, used: i64| if limit < 0 { i64::MAX } else { limit - (used - ours).max(0) };
     let room = left(slots - SPARE, all)
         .min(left(role_limit, of_role))
         .min(left(database_limit, of_database));
-    u32::try_from(room.max(1)).ok()
+    let blocked = u32::try_from(blocked).ok()?;
+    Some(Said { room: u32::try_from(room.max(1)).ok()?, blocked })
 }
 
 #[cfg(test)]
@@ -111,15 +117,22 @@ mod tests {
 
     #[test]
     fn the_least_of_three_limits_less_what_others_use() {
+        let room = |row: [i64; 6], open| {
+            let [slots, all, role_limit, of_role, database_limit, of_database] = row;
+            let row = [slots, all, role_limit, of_role, database_limit, of_database, 3];
+            let said = said(&row, open).expect("a whole row");
+            assert_eq!(said.blocked, 3);
+            said.room
+        };
         // Of 97 slots others use 10.
-        assert_eq!(room(&[97, 15, -1, 5, -1, 5], 5), Some(85));
+        assert_eq!(room([97, 15, -1, 5, -1, 5], 5), 85);
         // The role may have 20, of which others use 2.
-        assert_eq!(room(&[97, 15, 20, 7, -1, 5], 5), Some(18));
-        assert_eq!(room(&[97, 15, 20, 7, 9, 6], 5), Some(8));
+        assert_eq!(room([97, 15, 20, 7, -1, 5], 5), 18);
+        assert_eq!(room([97, 15, 20, 7, 9, 6], 5), 8);
         // One at least: whoever gets it finds out.
-        assert_eq!(room(&[7, 30, -1, 5, -1, 5], 5), Some(1));
+        assert_eq!(room([7, 30, -1, 5, -1, 5], 5), 1);
         // Being opened, they are ours but not yet the server's.
-        assert_eq!(room(&[97, 2, -1, 2, -1, 2], 4), Some(95));
-        assert_eq!(room(&[97, 2], 4), None);
+        assert_eq!(room([97, 2, -1, 2, -1, 2], 4), 95);
+        assert_eq!(said(&[97, 2], 4), None);
     }
 }

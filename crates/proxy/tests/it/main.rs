@@ -18,6 +18,7 @@ mod programs;
 mod raw;
 mod restart;
 mod session;
+mod share;
 mod slow;
 mod state;
 mod statements;

@@ -243,7 +243,11 @@ async fn a_request_of_which_nothing_was_sent_is_sent_elsewhere() {
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
         std::thread::spawn(move || deaf_server(&listener, deaf));
         let url = format!("postgres:///shop?user=ann&host={}", folder.path().display());
-        let (proxy, events) = start(Mode::Regulate, &url, limit(1));
+        let (proxy, events) = start(Mode::Regulate, &url, |config| {
+            limit(1)(config);
+            // Nothing is asked but what the client asks.
+            config.adaptive = false;
+        });
         for prepared in [true, false] {
             if prepared && !is_served {
                 continue;

@@ -6,7 +6,7 @@ use trace::SqlState;
 use wire::backend::Report;
 use wire::frontend::{self, Execute, Target, tag};
 
-use super::Leased;
+use super::{Leased, Replies};
 use crate::answer::Answer;
 use crate::conversation::{Expect, Shown};
 use crate::pump::End;
@@ -48,6 +48,13 @@ impl Leased<'_> {
             frontend::put_bind(out, NO_STATEMENT);
             frontend::put_bare(out, tag::SYNC);
             conversation.ahead([Expect::Failure, Expect::Sync]);
+        }
+    }
+
+    /// Gives the replies of our own whose turn has come.
+    pub(super) fn take_turns(&mut self, replies: &mut Replies<'_>) {
+        while let Some(reply) = self.talk.conversation.our_turn() {
+            replies.put(|out| reply.put(out));
         }
     }
 
