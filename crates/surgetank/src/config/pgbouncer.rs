@@ -65,7 +65,7 @@ pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
     if listen.is_empty() {
         notes.push("listen_addr is not set: PgBouncer would listen on its Unix socket only".into());
     }
-    Ok(Plan { proxy: config, listen, dyno: None, record: None, notes })
+    Ok(Plan { listen, notes, ..Plan::of(config) })
 }
 
 fn at(entry: &Entry) -> String {
@@ -144,23 +144,17 @@ impl Secrets {
         Ok(Self { text: Some((path, text)) })
     }
 
-    /// Names and secrets: two quoted texts a line.
-    fn pairs(&self) -> impl Iterator<Item = (String, String)> {
-        let text = self.text.as_ref().map_or("", |(_, text)| text.as_str());
-        text.lines().filter_map(|line| {
-            let mut parts = line.trim().split('"').skip(1).step_by(2);
-            Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
-        })
-    }
-
     /// The plain password of a user.
     fn password(&self, user: &str) -> Option<String> {
-        let mut own = self.pairs().filter(|(name, _)| name == user);
+        let text = self.text.as_ref().map_or("", |(_, text)| text.as_str());
+        // What is wrong with a line is told where the users are read.
+        let listed = Users::userlist(text).filter_map(Result::ok);
+        let own = listed.filter(|listed| listed.name == user);
         let is_plain = |secret: &str| {
             let is_md5 = secret.len() == 35 && secret.starts_with("md5");
             !is_md5 && !secret.starts_with("SCRAM-SHA-256$")
         };
-        own.next().map(|(_, secret)| secret).filter(|secret| is_plain(secret))
+        own.last().map(|listed| listed.secret).filter(|secret| is_plain(secret))
     }
 }
 
@@ -294,6 +288,17 @@ fn access(settings: &Settings, config: &mut Config, secrets: &Secrets) -> anyhow
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_those_of_the_list_of_users() {
+        let text = "\"a\" \"first\"\n\"a\"\"b\" \"x\"\"y\"\nnonsense\n\"a\" \"last\"\n\
+                    \"m\" \"md5AAAA0123456789abcdef0123456789ab\"\n";
+        let secrets = Secrets { text: Some((PathBuf::from("list"), text.to_owned())) };
+        let cases = [("a", Some("last")), ("a\"b", Some("x\"y")), ("m", None), ("n", None)];
+        for (user, password) in cases {
+            assert_eq!(secrets.password(user).as_deref(), password, "{user}");
+        }
+    }
 
     fn plan(text: &str) -> Plan {
         read("x.ini", text).unwrap()
