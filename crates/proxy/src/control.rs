@@ -103,8 +103,12 @@ pub struct Snapshot {
     pub databases: Vec<DatabaseState>,
     /// All clients, in the order in which they came.
     pub clients: Vec<Client>,
+    /// Sessions that there were since the start, those of now included.
+    pub clients_entered: u64,
     /// All server connections, in the order in which they were opened.
     pub servers: Vec<Server>,
+    /// Server connections that were opened since the start, those of now included.
+    pub servers_opened: u64,
     /// Sums since the start, by database and user.
     pub by_user: BTreeMap<(Box<str>, Box<str>), Totals>,
     /// Sums since the start, by dyno.
@@ -146,7 +150,9 @@ impl Control {
             mode: self.shared.config.read().mode,
             databases: databases.iter().map(|entry| state(entry)).collect(),
             clients: sight.clients,
+            clients_entered: sight.entered,
             servers: sight.servers,
+            servers_opened: sight.opened,
             by_user,
             by_dyno,
             pins: sight.pins,

@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) proxy: Config,
     /// Where it listens, if the file says so.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Where Prometheus finds the numbers.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The dyno of all clients.
     pub(crate) dyno: Option<String>,
     /// The folder of the recording.
@@ -49,20 +51,28 @@ impl Source {
         let (Self::Toml(path) | Self::Ini(path)) = self;
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let plan = match self {
-            Self::Toml(_) => toml::read(&name, &text, folder)?,
-            Self::Ini(_) => pgbouncer::read(&name, &text)?,
-        };
-        plan.proxy.check().with_context(|| name.clone())?;
+        let plan = self.parse(&text)?;
+        plan.proxy.check().with_context(|| name)?;
         Ok(plan)
+    }
+
+    /// The same for a text that stands there.
+    pub(crate) fn parse(&self, text: &str) -> anyhow::Result<Plan> {
+        let (Self::Toml(path) | Self::Ini(path)) = self;
+        let name = path.display().to_string();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        match self {
+            Self::Toml(_) => toml::read(&name, text, folder),
+            Self::Ini(_) => pgbouncer::read(&name, text),
+        }
     }
 }
 
 impl Plan {
     /// A proxy without a file.
     pub(crate) fn of(proxy: Config) -> Self {
-        Self { proxy, listen: Vec::new(), dyno: None, record: None, notes: Vec::new() }
+        let (listen, notes) = (Vec::new(), Vec::new());
+        Self { proxy, listen, metrics: None, dyno: None, record: None, notes }
     }
 
     /// As text: what is in effect, without secrets.
@@ -70,6 +80,9 @@ impl Plan {
         let mut lines: Vec<String> = Vec::new();
         for address in &self.listen {
             lines.push(format!("listen = {address}"));
+        }
+        if let Some(address) = self.metrics {
+            lines.push(format!("metrics.listen = {address}"));
         }
         for setting in self.proxy.settings() {
             lines.push(format!("{} = {}", setting.key, setting.value));

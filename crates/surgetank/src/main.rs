@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod exit;
 mod log;
+mod metrics;
 mod out;
 mod progress;
 mod service;

@@ -14,9 +14,10 @@ use trace::{Clock, DynoNames, NoSink, Sink};
 
 use crate::config::{Plan, Source};
 use crate::exit::Exit;
+use crate::metrics;
 use crate::out;
 use crate::service::files::raise_open_files;
-use crate::service::{Service, ServiceArgs};
+use crate::service::{Service, ServiceArgs, Wanted};
 use crate::shutdown::on_runtime;
 
 /// Plans asked for at the end: those of the statements that took most time.
@@ -89,6 +90,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_samples: bool,
 
+    /// Give numbers to Prometheus: http://ADDR:PORT/metrics; a port alone is on 127.0.0.1
+    #[arg(long, value_name = "ADDR:PORT", value_parser = metrics::address)]
+    metrics: Option<SocketAddr>,
+
     /// The dyno of all clients; else their surgetank.dyno option, application_name or address
     #[arg(long, value_name = "NAME")]
     dyno: Option<String>,
@@ -154,7 +159,13 @@ impl Args {
             plan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 6432))];
         }
         plan.record = self.record.clone().or(plan.record);
+        plan.metrics = self.metrics.or(plan.metrics);
         plan.dyno = self.dyno.clone().or(plan.dyno);
+        if let Some(address) =
+            plan.metrics.filter(|one| one.port() > 0 && plan.listen.contains(one))
+        {
+            anyhow::bail!("{address} is for clients and for metrics: give each a port of its own");
+        }
         Ok(plan)
     }
 }
@@ -193,14 +204,16 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mode = plan.proxy.mode;
     let names = Arc::new(DynoNames::new(clock));
-    let proxy = Proxy::start(plan.proxy, names, clock, Arc::clone(&sink))?;
-    let addresses = service.listen(&proxy, &plan.listen, plan.dyno.as_deref()).await?;
+    let proxy = Proxy::start(plan.proxy.clone(), names, clock, Arc::clone(&sink))?;
+    let Plan { listen, dyno, metrics, .. } = &plan;
+    let wanted = Wanted { listen, dyno: dyno.as_deref(), metrics: *metrics };
+    let addresses = service.listen(&proxy, wanted).await?;
     let observer = match args.database_url.as_deref().filter(|_| recorded && !args.no_samples) {
         Some(url) => sample(url, clock, &sink).await?,
         None => None,
     };
     out::talk(&format!("surgetank: {mode:?} on {addresses}, Ctrl-C ends it"));
-    let finished = service.run(&proxy, async || reload(args, &proxy).await).await?;
+    let finished = service.run(&proxy, async || reload(args, &plan, &proxy).await).await?;
     proxy.shutdown(Duration::ZERO).await;
     drop(finished);
     if let Some(observer) = observer {
@@ -211,10 +224,19 @@ async fn serve(
 }
 
 /// Reads the configuration again, whole or not at all, and tells what changed.
-async fn reload(args: &Args, proxy: &Proxy) -> anyhow::Result<()> {
+async fn reload(args: &Args, started: &Plan, proxy: &Proxy) -> anyhow::Result<()> {
     let reloaded = async {
         let plan = args.plan()?;
-        anyhow::Ok(proxy.control().reload(plan.proxy).await?)
+        let waits = [
+            ("listen", plan.listen != started.listen),
+            ("metrics.listen", plan.metrics != started.metrics),
+            ("record", plan.record != started.record),
+            ("dyno", plan.dyno != started.dyno),
+        ];
+        let mut changes = proxy.control().reload(plan.proxy).await?;
+        let waits = waits.iter().filter(|(_, is_new)| *is_new);
+        changes.extend(waits.map(|(key, _)| format!("{key}: takes effect with a restart")));
+        anyhow::Ok(changes)
     };
     match reloaded.await {
         Ok(changes) if changes.is_empty() => out::talk("surgetank: reloaded, nothing changed"),

@@ -35,6 +35,7 @@ struct File {
     databases: BTreeMap<String, Entry>,
     auth: Option<Auth>,
     tls: Option<Tls>,
+    metrics: Option<Metrics>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -87,6 +88,12 @@ struct Tls {
     key: String,
     ca: Option<String>,
     sslmode: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    listen: SocketAddr,
 }
 
 /// A text and its name, for places in it.
@@ -151,6 +158,7 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     Ok(Plan {
         proxy: config,
         listen: file.listen.into_iter().flatten().map(Spanned::into_inner).collect(),
+        metrics: file.metrics.map(|metrics| metrics.listen),
         dyno: file.dyno,
         record: file.record.map(|path| beside(folder, &path)),
         notes: Vec::new(),
@@ -274,6 +282,7 @@ mod tests {
             ("[databases.a]\nurl_env = \"NOT_THERE_1\"", "x.toml:2:11: the environment has no"),
             ("[databases]", "x.toml:1:1: databases: there is none"),
             ("limit = ", "x.toml:1:9: "),
+            ("[databases]\n[metrics]\nlisten = \"x\"", "x.toml:3:10: invalid socket address"),
         ];
         for (text, expected) in cases {
             let told = wrong(text);
