@@ -78,6 +78,9 @@ pub struct Config {
     pub limit: NonZeroU32,
     /// `regulate`: how long a request may wait for a server connection before it is refused.
     pub queue_timeout: Duration,
+    /// `regulate`: how long a request waits before its client is told so by a NOTICE, once; without
+    /// it clients are never told.
+    pub queue_notice: Option<Duration>,
     /// How long opening a server connection may take, from TCP to the end of authentication.
     pub connect_timeout: Duration,
     /// Most clients at once, admins not counted; without it the system's limits hold.
@@ -114,6 +117,7 @@ impl Config {
             workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN),
             limit: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
             queue_timeout: Duration::from_secs(5),
+            queue_notice: None,
             connect_timeout: Duration::from_secs(5),
             max_client_conn: None,
             admin_users: Vec::new(),
@@ -128,6 +132,7 @@ impl Config {
         let base = any.map_or_else(|| self.clone(), |upstream| Self::new(self.mode, upstream));
         let clients = |limit: Option<NonZeroU32>| limit.map_or(0, NonZeroU32::get).to_string();
         let seconds = |time: Duration| time.as_secs_f64().to_string();
+        let after = |time: Option<Duration>| seconds(time.unwrap_or_default());
         let pool_mode = match self.mode {
             Mode::Observe => "session",
             Mode::Regulate => "transaction",
@@ -148,6 +153,7 @@ impl Config {
                 true,
             ),
             one("pool_mode", pool_mode.to_owned(), pool_mode.to_owned(), false),
+            one("query_wait_notify", after(self.queue_notice), after(base.queue_notice), true),
             one(
                 "query_wait_timeout",
                 seconds(self.queue_timeout),
@@ -186,6 +192,8 @@ impl Config {
             "max_client_conn" if value == "0" => self.max_client_conn = None,
             "max_client_conn" => self.max_client_conn = Some(count()?),
             "query_wait_timeout" | "queue_timeout" => self.queue_timeout = seconds()?,
+            "query_wait_notify" | "queue_notice" if value == "0" => self.queue_notice = None,
+            "query_wait_notify" | "queue_notice" => self.queue_notice = Some(seconds()?),
             "server_connect_timeout" | "connect_timeout" => self.connect_timeout = seconds()?,
             "admin_users" => self.admin_users = names(),
             "stats_users" => self.stats_users = names(),

@@ -16,7 +16,7 @@ use crate::gate::Holding;
 use crate::journal::Journal;
 use crate::roster::{Client, Ended, Periods, Server, Totals};
 use crate::worker::Shared;
-use crate::{Config, Database, Mode};
+use crate::{Config, Database, Mode, process};
 
 mod reload;
 
@@ -119,6 +119,8 @@ pub struct Snapshot {
     pub refusals: BTreeMap<SqlState, u64>,
     /// Events that the recording had no room for.
     pub lost: u64,
+    /// Bytes of memory that the process has, if the system tells.
+    pub memory: Option<u64>,
     pub(crate) periods: Periods,
 }
 
@@ -128,7 +130,7 @@ impl Control {
     }
 
     /// What a login needs.
-    pub(crate) fn login(&self) -> (&Doorman, &Journal) {
+    pub(crate) fn login(&self) -> (&Doorman, &Arc<Journal>) {
         (&self.shared.doorman, &self.shared.journal)
     }
 
@@ -158,6 +160,7 @@ impl Control {
             pins: sight.pins,
             refusals: sight.refusals,
             lost: sight.lost,
+            memory: process::resident_bytes(),
             periods: sight.periods,
         }
     }

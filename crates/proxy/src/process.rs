@@ -1,8 +1,7 @@
 //! What the system tells of this process.
 
 /// Bytes of memory that are resident, from proc(5); nothing where there is no such file.
-#[must_use]
-pub fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     let told = std::fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = told.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = kilobytes.trim().strip_suffix("kB")?.trim_end().parse().ok()?;

@@ -1,7 +1,8 @@
 //! What `SHOW` shows: a snapshot as tables, with `PgBouncer` 1.25's columns by name, type and
 //! order where it has the command; our own columns come after them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use trace::Micros;
 
@@ -39,13 +40,13 @@ pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
         Show::Config => settings(config),
         Show::State => state(seen),
         Show::Limit => limit(seen),
-        // What there is none of here: no descriptors are given away, no cache of names is kept.
+        Show::Mem => memory(seen),
+        Show::DnsHosts => hosts(seen),
+        // What there is none of here: descriptors are given away by other means, no zone is watched.
         Show::Fds => Table::new(
             "fd:4 task user database addr port:4 cancel:8 link:4 client_encoding std_strings \
              datestyle timezone password scram_client_key:b scram_server_key:b",
         ),
-        Show::Mem => Table::new("name size:4 used:4 free:4 memtotal:4"),
-        Show::DnsHosts => Table::new("hostname ttl:8 addrs"),
         Show::DnsZones => Table::new("zonename serial:8 count:4"),
         Show::Peers => Table::new("peer_id:4 host port:4 pool_size:4"),
         Show::PeerPools => Table::new(
@@ -333,6 +334,32 @@ fn settings(config: &Config) -> Table {
             setting.default.into(),
             changeable.into(),
         ]);
+    }
+    table
+}
+
+/// There are no caches of equal pieces here: one row, in pages of 1 KiB.
+fn memory(seen: &Snapshot) -> Table {
+    let mut table = Table::new("name size:4 used:4 free:4 memtotal:8");
+    if let Some(bytes) = seen.memory {
+        let row = ["resident".into(), 1024_u32.into(), (bytes / 1024).into(), 0_u32.into()];
+        table.row(row.into_iter().chain([bytes.into()]).collect());
+    }
+    table
+}
+
+/// The names among the servers' hosts. Each new connection looks its own up: nothing is kept.
+fn hosts(seen: &Snapshot) -> Table {
+    let mut table = Table::new("hostname ttl:8 addrs");
+    let endpoints = seen.databases.iter().map(|state| state.database.upstream.endpoint());
+    let names: BTreeSet<&str> = endpoints
+        .filter_map(|endpoint| match endpoint {
+            Endpoint::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => Some(host.as_str()),
+            Endpoint::Tcp { .. } | Endpoint::Unix(_) => None,
+        })
+        .collect();
+    for name in names {
+        table.row(vec![name.into(), 0_u32.into(), Cell::Null]);
     }
     table
 }

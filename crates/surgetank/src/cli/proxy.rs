@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use observe::{ObserveConfig, Observer};
-use proxy::{Database, Mode, Proxy, Upstream};
+use proxy::{Mode, Proxy, Upstream};
 use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
@@ -129,13 +129,7 @@ impl Args {
         let url = self.database_url.as_deref();
         let upstream = url.map(|url| Upstream::parse(url).context("DATABASE_URL")).transpose()?;
         let mut plan = match (source, upstream) {
-            (Some(source), None) => source.read()?,
-            (Some(source), Some(upstream)) => {
-                let mut plan = source.read()?;
-                plan.proxy.databases.retain(|database| database.name.is_some());
-                plan.proxy.databases.push(Database::any(upstream));
-                plan
-            }
+            (Some(source), upstream) => source.read(upstream.as_ref())?,
             (None, Some(upstream)) => Plan::of(proxy::Config::new(Mode::Observe, upstream)),
             (None, None) => anyhow::bail!("no database: give a URL, -c or --pgbouncer-ini"),
         };

@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proxy::{AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, Upstream, Users};
 
 use super::ini::{self, Entry};
-use super::{Plan, addresses};
+use super::{Plan, addresses, with_given};
 
 mod keys;
 
@@ -22,7 +22,7 @@ const PORT: u16 = 6432;
 type Settings = BTreeMap<String, Entry>;
 
 /// Reads the file and those it includes.
-pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
+pub(super) fn read(name: &str, text: &str, given: Option<&Upstream>) -> anyhow::Result<Plan> {
     let mut open = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
     let entries = ini::read(name, text, &mut open).map_err(|wrong| anyhow!("{wrong}"))?;
     let (mut settings, mut notes, mut lines) = (Settings::new(), Vec::new(), Vec::new());
@@ -54,8 +54,8 @@ pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
     for line in &lines {
         databases.push(database(line, &settings, &secrets, &mut notes)?);
     }
-    let first = databases.first().context("[databases] names none")?;
-    let mut config = Config::new(mode(&settings, &mut notes)?, first.upstream.clone());
+    let (databases, first) = with_given(databases, given).context("[databases] names none")?;
+    let mut config = Config::new(mode(&settings, &mut notes)?, first);
     config.databases = databases;
     numbers(&settings, &mut config)?;
     access(&settings, &mut config, &secrets)?;
@@ -119,6 +119,12 @@ fn numbers(settings: &Settings, config: &mut Config) -> anyhow::Result<()> {
     };
     // PgBouncer's own defaults where the file says nothing.
     config.queue_timeout = seconds("query_wait_timeout")?.unwrap_or(Duration::from_secs(120));
+    let notify = if settings.contains_key("query_wait_notify") {
+        seconds("query_wait_notify")?
+    } else {
+        Some(Duration::from_secs(5))
+    };
+    config.queue_notice = notify;
     config.connect_timeout = seconds("server_connect_timeout")?.unwrap_or(Duration::from_secs(15));
     let names = |key: &str| -> Vec<String> {
         let list = settings.get(key).map_or("", |entry| entry.value.as_str());
@@ -301,7 +307,7 @@ mod tests {
     }
 
     fn plan(text: &str) -> Plan {
-        read("x.ini", text).unwrap()
+        read("x.ini", text, None).unwrap()
     }
 
     #[test]
@@ -354,7 +360,7 @@ mod tests {
             ("[pgbouncer]\nlisten_port = 1", "[databases] names none"),
         ];
         for (text, expected) in cases {
-            let told = format!("{:#}", read("x.ini", text).unwrap_err());
+            let told = format!("{:#}", read("x.ini", text, None).unwrap_err());
             assert!(told.starts_with(expected), "{text:?}: {told}");
         }
     }

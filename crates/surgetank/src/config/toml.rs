@@ -14,7 +14,7 @@ use proxy::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Plan, beside};
+use super::{Plan, beside, with_given};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +24,7 @@ struct File {
     workers: Option<NonZeroUsize>,
     limit: Option<NonZeroU32>,
     queue_timeout: Option<Spanned<f64>>,
+    queue_notice: Option<Spanned<f64>>,
     connect_timeout: Option<Spanned<f64>>,
     max_client_conn: Option<NonZeroU32>,
     #[serde(default)]
@@ -32,6 +33,7 @@ struct File {
     stats_users: Vec<String>,
     record: Option<String>,
     dyno: Option<String>,
+    #[serde(default)]
     databases: BTreeMap<String, Entry>,
     auth: Option<Auth>,
     tls: Option<Tls>,
@@ -111,8 +113,12 @@ impl Places<'_> {
     }
 }
 
-/// Reads the file.
-pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan> {
+/// Reads the file of a folder; a server may be given by other means.
+pub(super) fn read(
+    name: &str,
+    text: &str,
+    (folder, given): (&Path, Option<&Upstream>),
+) -> anyhow::Result<Plan> {
     let places = Places { name, text };
     let file: File = toml::from_str(text)
         .map_err(|error| places.wrong(&error.span().unwrap_or_default(), error.message()))?;
@@ -120,14 +126,15 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     for (name, entry) in &file.databases {
         databases.push(database(name, entry, &places)?);
     }
-    let Some(first) = databases.first() else {
-        return Err(places.wrong(&(0..0), "databases: there is none; write [databases.NAME]"));
+    let Some((databases, first)) = with_given(databases, given) else {
+        let text = "databases: there is none; write [databases.NAME], or give DATABASE_URL";
+        return Err(places.wrong(&(0..0), text));
     };
     let mode = match file.mode {
         Some(ModeWord::Regulate) => Mode::Regulate,
         Some(ModeWord::Observe) | None => Mode::Observe,
     };
-    let mut config = Config::new(mode, first.upstream.clone());
+    let mut config = Config::new(mode, first);
     config.databases = databases;
     if let Some(workers) = file.workers {
         config.workers = workers;
@@ -142,6 +149,9 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     };
     if let Some(time) = &file.queue_timeout {
         config.queue_timeout = seconds(time)?;
+    }
+    if let Some(time) = &file.queue_notice {
+        config.queue_notice = Some(seconds(time)?);
     }
     if let Some(time) = &file.connect_timeout {
         config.connect_timeout = seconds(time)?;
@@ -258,17 +268,35 @@ mod tests {
     use super::*;
 
     fn wrong(text: &str) -> String {
-        read("x.toml", text, Path::new(".")).unwrap_err().to_string()
+        read("x.toml", text, (Path::new("."), None)).unwrap_err().to_string()
     }
 
     #[test]
     fn the_example_is_sound() {
         let text = include_str!("../../../../packaging/surgetank.toml");
-        let plan = read("surgetank.toml", text, Path::new(".")).unwrap();
+        let plan = read("surgetank.toml", text, (Path::new("."), None)).unwrap();
         plan.proxy.check().unwrap();
         assert_eq!(plan.proxy.databases.len(), 2);
         assert_eq!(plan.proxy.admin_users, ["ann"]);
         assert!(!plan.describe().contains("secret"), "{}", plan.describe());
+    }
+
+    #[test]
+    fn a_given_server_goes_before_the_entry_for_all() {
+        let given = Upstream::parse("postgres://ann@given/d").unwrap();
+        let plan = |text| read("x.toml", text, (Path::new("."), Some(&given))).unwrap();
+        let servers = |text| -> Vec<String> {
+            let databases = plan(text).proxy.databases;
+            databases
+                .iter()
+                .map(|one| format!("{} {}", one.label(), one.upstream.endpoint()))
+                .collect()
+        };
+        assert_eq!(servers("limit = 3"), ["* given:5432"]);
+        assert_eq!(plan("limit = 3").proxy.limit.get(), 3);
+        let text = "[databases.a]\nurl = \"postgres://a@h/d\"\n[databases.\"*\"]\n\
+                    url = \"postgres://a@other/d\"";
+        assert_eq!(servers(text), ["a h:5432", "* given:5432"]);
     }
 
     #[test]
@@ -281,6 +309,7 @@ mod tests {
             ("[databases.a]\nurl = \"mysql://a@h/d\"", "x.toml:2:7: databases.a: database URL"),
             ("[databases.a]\nurl_env = \"NOT_THERE_1\"", "x.toml:2:11: the environment has no"),
             ("[databases]", "x.toml:1:1: databases: there is none"),
+            ("", "x.toml:1:1: databases: there is none"),
             ("limit = ", "x.toml:1:9: "),
             ("[databases]\n[metrics]\nlisten = \"x\"", "x.toml:3:10: invalid socket address"),
         ];

@@ -168,8 +168,9 @@ fn answer(
 impl Shared {
     fn page(&self) -> String {
         let mut page = Page::default();
-        families::put(&mut page, &self.control.look());
-        process::put(&mut page, self.started);
+        let seen = self.control.look();
+        families::put(&mut page, &seen);
+        process::put(&mut page, self.started, seen.memory);
         page.into_text()
     }
 }

@@ -7,7 +7,7 @@ use trace::Micros;
 use super::page::{Kind, Page};
 
 /// Adds the process' own numbers; what the system does not tell is left out.
-pub(super) fn put(page: &mut Page, started: Micros) {
+pub(super) fn put(page: &mut Page, started: Micros, memory: Option<u64>) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let nanos = u64::try_from(cpu.tv_nsec).unwrap_or_default();
     let cpu = Micros(u64::try_from(cpu.tv_sec).unwrap_or_default() * 1_000_000 + nanos / 1000);
@@ -15,7 +15,7 @@ pub(super) fn put(page: &mut Page, started: Micros) {
         .seconds(&[], cpu);
     page.family(Kind::Gauge, "process_start_time_seconds", "Start, since 1970.")
         .seconds(&[], started);
-    if let Some(bytes) = proxy::resident_bytes() {
+    if let Some(bytes) = memory {
         page.family(Kind::Gauge, "process_resident_memory_bytes", "Memory that is resident.")
             .value(&[], bytes);
     }
