@@ -48,7 +48,7 @@ pub enum Refused {
 pub enum Ending {
     /// At once.
     Now,
-    /// When no server connection is in use; requests wait meanwhile.
+    /// When no server connection is in use; requests wait meanwhile, and new clients are not let in.
     WaitForServers,
     /// When all clients have left; new ones are not let in.
     WaitForClients,
@@ -321,13 +321,6 @@ impl Control {
         let orders = self.shared.orders.lock();
         let taken = orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok());
         if taken { Ok(()) } else { Err(Refused::Nobody) }
-    }
-
-    /// Sends all new clients away.
-    pub fn close_doors(&self) {
-        for entry in self.shared.databases.entries() {
-            entry.door.disable(true);
-        }
     }
 
     /// Returns when no client is left.

@@ -14,6 +14,7 @@ use crate::cli::surgetank;
 mod exposition;
 mod manager;
 mod metrics;
+mod orders;
 mod restart;
 
 /// How long a condition may take to come true.

@@ -30,7 +30,7 @@ impl Fixture {
         Self { postgres, database, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("handover.sock")
     }
 
