@@ -48,7 +48,7 @@ pub enum Refused {
 pub enum Ending {
     /// At once.
     Now,
-    /// When no server connection is in use; requests wait meanwhile, and new clients are not let in.
+    /// When no server connection is in use; requests wait meanwhile, new clients are not let in.
     WaitForServers,
     /// When all clients have left; new ones are not let in.
     WaitForClients,

@@ -4,8 +4,8 @@
 //! Two texts with the same skeleton have the same tokens but for the contents of literals, so
 //! whatever of [`crate::read`] does not depend on those contents is the same.
 
-/// Stand for a literal. No text that is UTF-8 has these bytes. They are two, for strings that follow
-/// each other are one (`'a''b'`, and over a line's end), which a number and a string are not.
+/// Stand for a literal. No text that is UTF-8 has these bytes. They are two, for strings that
+/// follow each other are one (`'a''b'`, and over a line's end), which string and number are not.
 const NUMBER: u8 = 0xfe;
 const STRING: u8 = 0xff;
 

@@ -1,7 +1,7 @@
-//! How an admin gets in: as any user does, by the rules in force. The server is asked (`auth_query`)
-//! only about users that are not in the list, for it may be away. Without a list of users these are the users of the database
-//! URLs, and one without a password is trusted, since the proxy listens on loopback addresses only
-//! then.
+//! How an admin gets in: as any user does, by the rules in force. The server is asked
+//! (`auth_query`) only about users that are not in the list, for it may be away. Without a list of
+//! users these are the users of the database URLs, and one without a password is trusted, since the
+//! proxy listens on loopback addresses only then.
 
 use std::sync::Arc;
 

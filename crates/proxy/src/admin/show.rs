@@ -1,8 +1,7 @@
 //! What `SHOW` shows: a snapshot as tables, with `PgBouncer` 1.25's columns by name, type and
 //! order where it has the command; our own columns come after them. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
 use trace::Micros;
 
@@ -13,6 +12,7 @@ use crate::roster::Totals;
 use crate::{Config, Endpoint, Mode, Snapshot};
 
 mod connections;
+mod itself;
 
 /// What is shown.
 pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
@@ -38,11 +38,11 @@ pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
         Show::Users => users(seen),
         Show::Databases => databases(seen, config),
         Show::Config => settings(config),
-        Show::State => state(seen),
+        Show::State => itself::state(seen),
         Show::Limit => limit(seen),
-        Show::Mem => memory(seen),
-        Show::DnsHosts => hosts(seen),
-        // What there is none of here: descriptors are given away by other means, no zone is watched.
+        Show::Mem => itself::memory(seen),
+        Show::DnsHosts => itself::hosts(seen),
+        // What there is none of here: sockets are handed over by other means, no zone is watched.
         Show::Fds => Table::new(
             "fd:4 task user database addr port:4 cancel:8 link:4 client_encoding std_strings \
              datestyle timezone password scram_client_key:b scram_server_key:b",
@@ -335,42 +335,6 @@ fn settings(config: &Config) -> Table {
             changeable.into(),
         ]);
     }
-    table
-}
-
-/// There are no caches of equal pieces here: one row, in pages of 1 KiB.
-fn memory(seen: &Snapshot) -> Table {
-    let mut table = Table::new("name size:4 used:4 free:4 memtotal:8");
-    if let Some(bytes) = seen.memory {
-        let row = ["resident".into(), 1024_u32.into(), (bytes / 1024).into(), 0_u32.into()];
-        table.row(row.into_iter().chain([bytes.into()]).collect());
-    }
-    table
-}
-
-/// The names among the servers' hosts. Each new connection looks its own up: nothing is kept.
-fn hosts(seen: &Snapshot) -> Table {
-    let mut table = Table::new("hostname ttl:8 addrs");
-    let endpoints = seen.databases.iter().map(|state| state.database.upstream.endpoint());
-    let names: BTreeSet<&str> = endpoints
-        .filter_map(|endpoint| match endpoint {
-            Endpoint::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => Some(host.as_str()),
-            Endpoint::Tcp { .. } | Endpoint::Unix(_) => None,
-        })
-        .collect();
-    for name in names {
-        table.row(vec![name.into(), 0_u32.into(), Cell::Null]);
-    }
-    table
-}
-
-fn state(seen: &Snapshot) -> Table {
-    let mut table = Table::new("key value");
-    let paused = seen.databases.iter().all(|database| database.paused);
-    let word = |yes| if yes { "yes" } else { "no" };
-    table.row(vec!["active".into(), word(!paused).into()]);
-    table.row(vec!["paused".into(), word(paused).into()]);
-    table.row(vec!["suspended".into(), "no".into()]);
     table
 }
 

@@ -11,9 +11,9 @@ pub(super) enum Meaning {
 
 const HONOURED: &str = "listen_addr listen_port auth_type auth_file auth_hba_file auth_query \
     auth_user auth_dbname pool_mode default_pool_size max_db_connections max_client_conn \
-    query_wait_timeout query_wait_notify server_connect_timeout client_tls_sslmode client_tls_key_file \
-    client_tls_cert_file client_tls_ca_file server_tls_sslmode server_tls_ca_file \
-    server_tls_cert_file server_tls_key_file admin_users stats_users";
+    query_wait_timeout query_wait_notify server_connect_timeout client_tls_sslmode \
+    client_tls_key_file client_tls_cert_file client_tls_ca_file server_tls_sslmode \
+    server_tls_ca_file server_tls_cert_file server_tls_key_file admin_users stats_users";
 
 /// Reasons, and the keys they are the reasons of.
 const NO_EFFECT: [(&str, &str); 12] = [

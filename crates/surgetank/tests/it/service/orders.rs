@@ -35,8 +35,8 @@ impl Fixture {
         let path = self.path().with_file_name("surgetank.toml");
         let (url, user) = (self.database.url(), &self.database.owner.user);
         let text = format!(
-            "{more}\nmode = \"regulate\"\nworkers = 2\nlimit = {limit}\nadmin_users = [\"{user}\"]\n\
-             [databases.\"*\"]\nurl = \"{url}\"\n"
+            "{more}\nmode = \"regulate\"\nworkers = 2\nlimit = {limit}\n\
+             admin_users = [\"{user}\"]\n[databases.\"*\"]\nurl = \"{url}\"\n"
         );
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
