@@ -19,6 +19,24 @@ use surgetank::config::Source;
 /// Where the text is said to be.
 const TOML: &str = "/nowhere/x.toml";
 
+/// The password of the seeds.
+const SECRET: &str = "hunter2";
+
+/// Whether the secret stands where a password does, and nowhere else: a user may be called so too.
+fn only_passwords(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| line.contains(SECRET));
+    let is_password = |line: &str| {
+        let url =
+            line.strip_prefix("url = \"postgres://").and_then(|url| url.split_once(":hunter2@"));
+        let part = line.split_once(" password=hunter2 ");
+        url.or(part).is_some_and(|(before, after)| {
+            before.chars().all(|c| c.is_alphanumeric() || " =.".contains(c))
+                && !after.contains(SECRET)
+        })
+    };
+    !text.contains("\"\"\"") && !text.contains("'''") && lines.all(is_password)
+}
+
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     // A file may name others; devices have no end.
@@ -29,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         match source.parse(text, None) {
             Ok(plan) => {
                 let told = plan.describe();
-                assert!(!told.contains("hunter2"), "a secret: {told}");
+                assert!(!told.contains(SECRET) || !only_passwords(text), "a secret: {told}");
                 assert_eq!(told, source.parse(text, None).expect("as before").describe());
                 let _checked = plan.proxy.check();
             }
