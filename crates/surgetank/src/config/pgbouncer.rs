@@ -330,6 +330,7 @@ mod tests {
         let config = &plan.proxy;
         assert_eq!((config.mode, config.limit.get()), (Mode::Regulate, 25));
         assert_eq!(config.queue_timeout, Duration::from_secs(7));
+        assert_eq!(config.queue_notice, Some(Duration::from_secs(5)), "as in PgBouncer");
         assert_eq!(config.admin_users, ["ann", "bob"]);
         let shop = &config.databases[0];
         assert_eq!(shop.upstream.endpoint().to_string(), "10.0.0.5:6000");
@@ -341,6 +342,16 @@ mod tests {
         assert_eq!(config.databases[1].upstream.endpoint().to_string(), "/run/pg/.s.PGSQL.5432");
         assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
         assert!(!plan.describe().contains("p@ss"), "{}", plan.describe());
+    }
+
+    #[test]
+    fn clients_are_told_that_they_wait_unless_0_is_written() {
+        let notice = |line: &str| {
+            let text = format!("[databases]\nshop = host=h\n[pgbouncer]\n{line}\n");
+            plan(&text).proxy.queue_notice
+        };
+        assert_eq!(notice("query_wait_notify = 0"), None);
+        assert_eq!(notice("query_wait_notify = 2"), Some(Duration::from_secs(2)));
     }
 
     #[test]
