@@ -19,7 +19,7 @@ pub use query::AuthQuery;
 pub(crate) use rules::{Caller, Named};
 pub use rules::{Method, Rules};
 pub(crate) use users::Secret;
-pub use users::Users;
+pub use users::{Listed, Users};
 
 /// Who may come in, and how they prove it.
 #[derive(Clone, Debug, Default)]

@@ -91,6 +91,9 @@ pub struct Config {
     pub knees: Vec<Knee>,
     /// `regulate`: how long a request may wait for a server connection before it is refused.
     pub queue_timeout: Duration,
+    /// `regulate`: how long a request waits before its client is told so by a NOTICE, once; without
+    /// it clients are never told.
+    pub queue_notice: Option<Duration>,
     /// How long opening a server connection may take, from TCP to the end of authentication.
     pub connect_timeout: Duration,
     /// Most clients at once, admins not counted; without it the system's limits hold.
@@ -130,6 +133,7 @@ impl Config {
             dynos: Arc::default(),
             knees: Vec::new(),
             queue_timeout: Duration::from_secs(5),
+            queue_notice: None,
             connect_timeout: Duration::from_secs(5),
             max_client_conn: None,
             admin_users: Vec::new(),
@@ -149,6 +153,7 @@ impl Config {
             None => STATIC_LIMIT.to_string(),
         };
         let seconds = |time: Duration| time.as_secs_f64().to_string();
+        let after = |time: Option<Duration>| seconds(time.unwrap_or_default());
         let pool_mode = match self.mode {
             Mode::Observe => "session",
             Mode::Regulate => "transaction",
@@ -170,6 +175,7 @@ impl Config {
                 true,
             ),
             one("pool_mode", pool_mode.to_owned(), pool_mode.to_owned(), false),
+            one("query_wait_notify", after(self.queue_notice), after(base.queue_notice), true),
             one(
                 "query_wait_timeout",
                 seconds(self.queue_timeout),
@@ -212,6 +218,8 @@ impl Config {
             "max_client_conn" if value == "0" => self.max_client_conn = None,
             "max_client_conn" => self.max_client_conn = Some(count()?),
             "query_wait_timeout" | "queue_timeout" => self.queue_timeout = seconds()?,
+            "query_wait_notify" | "queue_notice" if value == "0" => self.queue_notice = None,
+            "query_wait_notify" | "queue_notice" => self.queue_notice = Some(seconds()?),
             "server_connect_timeout" | "connect_timeout" => self.connect_timeout = seconds()?,
             "admin_users" => self.admin_users = names(),
             "stats_users" => self.stats_users = names(),

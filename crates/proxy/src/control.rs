@@ -16,7 +16,7 @@ use crate::gate::Holding;
 use crate::journal::Journal;
 use crate::roster::{Client, Ended, Periods, Server, Totals};
 use crate::worker::Shared;
-use crate::{Config, Database, Mode};
+use crate::{Config, Database, Mode, process};
 
 mod limit;
 mod reload;
@@ -52,7 +52,7 @@ pub enum Refused {
 pub enum Ending {
     /// At once.
     Now,
-    /// When no server connection is in use; requests wait meanwhile.
+    /// When no server connection is in use; requests wait meanwhile, new clients are not let in.
     WaitForServers,
     /// When all clients have left; new ones are not let in.
     WaitForClients,
@@ -109,8 +109,12 @@ pub struct Snapshot {
     pub databases: Vec<DatabaseState>,
     /// All clients, in the order in which they came.
     pub clients: Vec<Client>,
+    /// Sessions that there were since the start, those of now included.
+    pub clients_entered: u64,
     /// All server connections, in the order in which they were opened.
     pub servers: Vec<Server>,
+    /// Server connections that were opened since the start, those of now included.
+    pub servers_opened: u64,
     /// Sums since the start, by database and user.
     pub by_user: BTreeMap<(Box<str>, Box<str>), Totals>,
     /// Sums since the start, by dyno.
@@ -121,6 +125,8 @@ pub struct Snapshot {
     pub refusals: BTreeMap<SqlState, u64>,
     /// Events that the recording had no room for.
     pub lost: u64,
+    /// Bytes of memory that the process has, if the system tells.
+    pub memory: Option<u64>,
     pub(crate) periods: Periods,
 }
 
@@ -130,7 +136,7 @@ impl Control {
     }
 
     /// What a login needs.
-    pub(crate) fn login(&self) -> (&Doorman, &Journal) {
+    pub(crate) fn login(&self) -> (&Doorman, &Arc<Journal>) {
         (&self.shared.doorman, &self.shared.journal)
     }
 
@@ -152,12 +158,15 @@ impl Control {
             mode: self.shared.config.read().mode,
             databases: databases.iter().map(|entry| state(entry)).collect(),
             clients: sight.clients,
+            clients_entered: sight.entered,
             servers: sight.servers,
+            servers_opened: sight.opened,
             by_user,
             by_dyno,
             pins: sight.pins,
             refusals: sight.refusals,
             lost: sight.lost,
+            memory: process::resident_bytes(),
             periods: sight.periods,
         }
     }
@@ -318,13 +327,6 @@ impl Control {
         let orders = self.shared.orders.lock();
         let taken = orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok());
         if taken { Ok(()) } else { Err(Refused::Nobody) }
-    }
-
-    /// Sends all new clients away.
-    pub fn close_doors(&self) {
-        for entry in self.shared.databases.entries() {
-            entry.door.disable(true);
-        }
     }
 
     /// Returns when no client is left.

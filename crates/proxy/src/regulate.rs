@@ -18,7 +18,6 @@ use crate::access::Credential;
 use crate::answer::Answer;
 use crate::backend::{self, Backend, Opening};
 use crate::buffer::Outbox;
-use crate::call::Turn;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
@@ -36,7 +35,6 @@ mod failure;
 mod house;
 mod leased;
 mod local;
-mod lookup;
 mod notice;
 mod notify;
 mod plain;
@@ -45,6 +43,7 @@ mod residue;
 mod room;
 mod talk;
 mod tidying;
+mod wait;
 
 use failure::Failure;
 pub(crate) use house::House;
@@ -74,6 +73,9 @@ struct Session {
     generation: u64,
     entry: cancel::Entry,
     kill: Kill,
+    /// The arrival of the request whose client was told that it waits; or of its login, in which it
+    /// is told nothing.
+    told: Micros,
 }
 
 /// Carries one session from its startup packet to its end.
@@ -112,6 +114,7 @@ impl Session {
             generation: house.generation(),
             entry: house.cancels.enter(house.database()),
             kill: Kill::new(&card.end),
+            told: card.badge.connected,
         })
     }
 
@@ -233,29 +236,6 @@ impl Session {
         self.key = Arc::new(key);
         self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
         self.entry.target.aim(Arc::clone(&database));
-    }
-
-    async fn wait(&mut self, waiting: Waiting) -> Result<Lease, Failure> {
-        let Self { client, entry, kill, talk, .. } = self;
-        entry.target.wait();
-        talk.journal.card.waits(talk.waits_since());
-        loop {
-            tokio::select! {
-                biased;
-                turn = waiting.turn() => match turn {
-                    Turn::Granted => break,
-                    Turn::Late => return Err(Failure::Late),
-                    Turn::CalledOff => return Err(Failure::CalledOff),
-                },
-                () = &mut *kill => {
-                    return Err(Failure::Over(End::Dismissed(talk.journal.card.farewell())));
-                }
-                alive = client.listen() => if !alive {
-                    return Err(Failure::Over(End::ClientGone));
-                },
-            }
-        }
-        waiting.into_lease().ok_or(Failure::Late)
     }
 
     async fn connect(&mut self, mut lease: Lease) -> Result<Connected, Failure> {

@@ -164,9 +164,12 @@ impl Card {
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<SessionId, Arc<Card>>,
+    /// How many there were so far.
+    entered: u64,
     servers: BTreeMap<u64, Server>,
     last_server: u64,
-    /// Of sessions that have ended, by database and user.
+    /// Of sessions that have ended, by database and user. Whoever enters has a place here, or is
+    /// one of the others for good: what is told of a name never goes down.
     past: HashMap<(Box<str>, Box<str>), Totals>,
     past_dynos: HashMap<Box<str>, Totals>,
     pins: BTreeMap<PinCause, u64>,
@@ -190,9 +193,16 @@ pub(crate) struct Roster {
     pub(crate) left: Notify,
 }
 
+/// Makes a place for a name, if there is room.
+fn make_place<K: std::hash::Hash + Eq>(past: &mut HashMap<K, Totals>, key: K) {
+    if past.len() < KEPT_MAX {
+        past.entry(key).or_default();
+    }
+}
+
 /// Adds to what is kept by name, or to the others.
 fn keep<K: std::hash::Hash + Eq>(past: &mut HashMap<K, Totals>, key: K, others: K, more: &Totals) {
-    let key = if past.len() < KEPT_MAX || past.contains_key(&key) { key } else { others };
+    let key = if past.contains_key(&key) { key } else { others };
     past.entry(key).or_default().add(more);
 }
 
@@ -200,7 +210,13 @@ impl Roster {
     /// A session is here until its seat is dropped.
     pub(crate) fn enter(self: &Arc<Self>, badge: Badge, end: CancellationToken) -> Seat {
         let card = Arc::new(Card::new(badge, end));
-        self.inner.lock().sessions.insert(card.badge.session, Arc::clone(&card));
+        let badge = &card.badge;
+        let mut inner = self.inner.lock();
+        make_place(&mut inner.past, (badge.database.clone(), badge.user.clone()));
+        make_place(&mut inner.past_dynos, badge.dyno_name.clone());
+        inner.entered += 1;
+        inner.sessions.insert(badge.session, Arc::clone(&card));
+        drop(inner);
         Seat { roster: Arc::clone(self), card }
     }
 
@@ -301,7 +317,9 @@ impl Roster {
         clients.sort_by_key(|client| client.id);
         Sight {
             clients,
+            entered: inner.entered,
             servers: inner.servers.values().cloned().collect(),
+            opened: inner.last_server,
             past: inner.past.clone(),
             past_dynos: inner.past_dynos.clone(),
             pins: inner.pins.clone(),
@@ -322,5 +340,50 @@ pub(crate) struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.roster.leave(&self.card);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn badge(number: u32) -> Badge {
+        let name: Box<str> = format!("name-{number}").into();
+        Badge {
+            session: SessionId(number),
+            dyno: DynoId(0),
+            dyno_name: name.clone(),
+            entry: "*".into(),
+            database: name,
+            user: "ann".into(),
+            application: "".into(),
+            peer: None,
+            local: None,
+            connected: Micros::ZERO,
+        }
+    }
+
+    #[test]
+    fn made_up_names_share_a_place_and_no_sum_goes_down() {
+        let roster = Arc::new(Roster::default());
+        let count = u32::try_from(KEPT_MAX).unwrap() + 50;
+        let mut seats: Vec<Seat> = (0..count)
+            .map(|number| roster.enter(badge(number), CancellationToken::new()))
+            .collect();
+        let names = |sight: &Sight| {
+            let users: Vec<_> = sight.by_user().into_keys().map(|(database, _)| database).collect();
+            let dynos: Vec<_> = sight.by_dyno().into_keys().collect();
+            assert_eq!(users.len(), KEPT_MAX + 1);
+            assert_eq!(users, dynos);
+            users
+        };
+        let before = names(&roster.look());
+        // Whoever leaves first, kept or not, nobody changes places.
+        drop((seats.pop(), seats.swap_remove(3)));
+        let sight = roster.look();
+        assert_eq!(names(&sight), before);
+        assert_eq!((sight.entered, sight.clients.len()), (count.into(), count as usize - 2));
+        drop(seats);
+        assert_eq!(names(&roster.look()), before);
     }
 }

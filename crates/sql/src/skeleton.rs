@@ -4,8 +4,10 @@
 //! Two texts with the same skeleton have the same tokens but for the contents of literals, so
 //! whatever of [`crate::read`] does not depend on those contents is the same.
 
-/// Stands for a literal. No text that is UTF-8 has this byte.
-const LITERAL: u8 = 0xff;
+/// Stand for a literal. No text that is UTF-8 has these bytes. They are two, for strings that
+/// follow each other are one (`'a''b'`, and over a line's end), which string and number are not.
+const NUMBER: u8 = 0xfe;
+const STRING: u8 = 0xff;
 
 /// What a byte may begin, or be part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,8 @@ const CLASSES: [Class; 256] = {
         classes[doubts[index] as usize] = Class::Doubt;
         index += 1;
     }
-    classes[LITERAL as usize] = Class::Doubt;
+    classes[NUMBER as usize] = Class::Doubt;
+    classes[STRING as usize] = Class::Doubt;
     classes
 };
 
@@ -58,7 +61,7 @@ pub fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
     let (mut written, mut at) = (0, 0);
     while let Some(&byte) = text.get(at) {
-        let end = match CLASSES[usize::from(byte)] {
+        let (end, literal) = match CLASSES[usize::from(byte)] {
             Class::Plain => {
                 at += 1;
                 while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk())
@@ -68,22 +71,25 @@ pub fn skeleton(text: &[u8], out: &mut Vec<u8>) -> bool {
                 }
                 continue;
             }
-            Class::Digit => number_end(text, at),
+            Class::Digit => (number_end(text, at), NUMBER),
             // A prefix (`E'…'`) may give the content another syntax.
             Class::Quote if goes_on(text, at.wrapping_sub(1)) => return false,
             Class::Quote => match memchr::memchr(b'\'', &text[at + 1..]) {
-                Some(length) => at + length + 2,
+                Some(length) => (at + length + 2, STRING),
                 None => return false,
             },
-            Class::Doubt if is_harmless(text, at) => at,
-            Class::Doubt => return false,
+            Class::Doubt if !is_harmless(text, at) => return false,
+            Class::Doubt => {
+                at += 1;
+                continue;
+            }
         };
         if end == at {
             at += 1;
             continue;
         }
         out.extend_from_slice(&text[written..at]);
-        out.push(LITERAL);
+        out.push(literal);
         (written, at) = (end, end);
     }
     out.extend_from_slice(&text[written..]);
@@ -156,6 +162,9 @@ mod tests {
             ("select 0x1", "select 0x2"),
             ("--'\na'", "--'\nb'"),
             ("$$'$$ a '", "$$'$$ b '"),
+            ("select 'a'1", "select 'a''b'"),
+            ("select 'a'\n1", "select 'a'\n'b'"),
+            ("select 1", "select 'a'"),
         ];
         for (a, b) in other {
             assert!(!same_skeleton(a, b), "{a} {b}");

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use proxy::Config;
+use proxy::{Config, Database, Upstream};
 
 /// What a file asks for.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) proxy: Config,
     /// Where it listens, if the file says so.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Where Prometheus finds the numbers.
+    pub(crate) metrics: Option<SocketAddr>,
     /// The dyno of all clients.
     pub(crate) dyno: Option<String>,
     /// The folder of the recording.
@@ -46,25 +48,33 @@ impl Source {
         }
     }
 
-    /// Reads the file and checks it whole.
-    pub(crate) fn read(&self) -> anyhow::Result<Plan> {
+    /// Reads the file and checks it whole. A server that is given goes before its entry `*`.
+    pub(crate) fn read(&self, given: Option<&Upstream>) -> anyhow::Result<Plan> {
         let (Self::Toml(path) | Self::Ini(path)) = self;
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let plan = match self {
-            Self::Toml(_) => toml::read(&name, &text, folder)?,
-            Self::Ini(_) => pgbouncer::read(&name, &text)?,
-        };
-        plan.proxy.check().with_context(|| name.clone())?;
+        let plan = self.parse(&text, given)?;
+        plan.proxy.check().with_context(|| name)?;
         Ok(plan)
+    }
+
+    /// The same for a text that stands there.
+    pub(crate) fn parse(&self, text: &str, given: Option<&Upstream>) -> anyhow::Result<Plan> {
+        let (Self::Toml(path) | Self::Ini(path)) = self;
+        let name = path.display().to_string();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        match self {
+            Self::Toml(_) => toml::read(&name, text, (folder, given)),
+            Self::Ini(_) => pgbouncer::read(&name, text, given),
+        }
     }
 }
 
 impl Plan {
     /// A proxy without a file.
     pub(crate) fn of(proxy: Config) -> Self {
-        Self { proxy, listen: Vec::new(), dyno: None, record: None, state: None, notes: Vec::new() }
+        let (listen, notes) = (Vec::new(), Vec::new());
+        Self { proxy, listen, metrics: None, dyno: None, record: None, state: None, notes }
     }
 
     /// As text: what is in effect, without secrets.
@@ -72,6 +82,9 @@ impl Plan {
         let mut lines: Vec<String> = Vec::new();
         for address in &self.listen {
             lines.push(format!("listen = {address}"));
+        }
+        if let Some(address) = self.metrics {
+            lines.push(format!("metrics.listen = {address}"));
         }
         for setting in self.proxy.settings() {
             lines.push(format!("{} = {}", setting.key, setting.value));
@@ -92,6 +105,19 @@ impl Plan {
         lines.push(String::new());
         lines.join("\n")
     }
+}
+
+/// All databases, and the first one's server; nothing if there is none.
+fn with_given(
+    mut databases: Vec<Database>,
+    given: Option<&Upstream>,
+) -> Option<(Vec<Database>, Upstream)> {
+    if let Some(given) = given {
+        databases.retain(|database| database.name.is_some());
+        databases.push(Database::any(given.clone()));
+    }
+    let first = databases.first()?.upstream.clone();
+    Some((databases, first))
 }
 
 /// A path in a file: relative ones begin at its folder.

@@ -14,6 +14,7 @@ mod demo;
 mod exit;
 mod knees;
 mod log;
+mod metrics;
 mod out;
 mod progress;
 mod service;

@@ -36,7 +36,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use control::ControlSocket;
 use link::Place;
 use notify::Notifier;
-use predecessor::Predecessor;
+use predecessor::{Passed, Predecessor};
+
+use crate::metrics;
 
 /// How long open sessions may go on after Ctrl-C.
 const SOON: Duration = Duration::from_secs(5);
@@ -58,6 +60,17 @@ pub(crate) struct ServiceArgs {
     grace: u64,
 }
 
+/// Where to listen, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// For clients.
+    pub(crate) listen: &'a [SocketAddr],
+    /// Whose they all are.
+    pub(crate) dyno: Option<&'a str>,
+    /// For Prometheus.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
 /// The proxy's life as a service.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -70,6 +83,8 @@ pub(crate) struct Service {
     /// Where we listen, and what was asked for; `None` for a service manager's sockets.
     asked: BTreeMap<SocketAddr, Option<SocketAddr>>,
     listening: Option<Listening>,
+    /// Where Prometheus comes, if it does.
+    metrics: RefCell<Option<metrics::Endpoint>>,
     /// When it ends even if sessions are left.
     ending: watch::Sender<Option<Instant>>,
     /// Another process speaks for the service now; the connection to it.
@@ -103,6 +118,7 @@ impl Service {
             activated: activation::sockets()?,
             asked: BTreeMap::new(),
             listening: None,
+            metrics: RefCell::default(),
             ending: watch::Sender::new(None),
             successor: RefCell::default(),
         })
@@ -118,24 +134,27 @@ impl Service {
         folder.join(format!("{now}-{}", std::process::id()))
     }
 
-    /// Listens: on the sockets of a predecessor or a service manager, else on `wanted`. Everything
+    /// Listens: on the sockets of a predecessor or a service manager, else on its own. Everything
     /// that may fail was done before, or a predecessor serves on. Gives the addresses.
     pub(crate) async fn listen(
         &mut self,
         proxy: &Proxy,
-        wanted: &[SocketAddr],
-        dyno: Option<&str>,
+        wanted: Wanted<'_>,
     ) -> anyhow::Result<String> {
+        let Wanted { listen: wanted, dyno, metrics } = wanted;
         let signals = Signals::new()?;
         let predecessor = match &self.handover {
             Some(path) => Predecessor::meet(path).await?,
             None => None,
         };
-        let mut passed: Vec<(Place, Vec<OwnedFd>)> = Vec::new();
-        let predecessor = predecessor.map(|(predecessor, places)| {
-            passed.extend(places);
-            predecessor
-        });
+        let (predecessor, Passed { places: mut passed, metrics: theirs }) = match predecessor {
+            Some((predecessor, passed)) => (Some(predecessor), passed),
+            None => (None, Passed::default()),
+        };
+        let metrics = match metrics {
+            Some(asked) => Some(self.metrics_socket(asked, theirs).await?),
+            None => None,
+        };
         for (bound, sockets) in std::mem::take(&mut self.activated) {
             // What a predecessor has already are the same sockets.
             if passed.iter().all(|(place, _)| place.bound != bound) {
@@ -166,9 +185,26 @@ impl Service {
             predecessor.accepting().await?;
         }
         let control = self.handover.as_deref().map(ControlSocket::bind).transpose()?;
+        self.metrics = RefCell::new(metrics.map(|socket| socket.serve(proxy)));
         self.listening = Some(Listening { signals, predecessor, control });
         self.notifier.ready(&self.status());
         Ok(self.addresses())
+    }
+
+    /// The socket for Prometheus: the predecessor's or the service manager's, if it is at this
+    /// address, else our own.
+    async fn metrics_socket(
+        &mut self,
+        asked: SocketAddr,
+        theirs: Option<(Place, Vec<OwnedFd>)>,
+    ) -> anyhow::Result<metrics::Socket> {
+        let activated = self.activated.remove(&asked);
+        let same = |(place, _): &(Place, _)| place.asked == Some(asked) || place.bound == asked;
+        let passed = theirs.filter(same).map(|(_, sockets)| sockets).or(activated);
+        match passed.into_iter().flatten().next() {
+            Some(socket) => metrics::Socket::adopt(socket, asked),
+            None => metrics::Socket::bind(asked).await,
+        }
     }
 
     fn addresses(&self) -> String {

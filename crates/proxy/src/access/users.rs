@@ -55,18 +55,26 @@ impl Users {
     /// [`Error::Userlist`] with the line.
     pub fn read_userlist(text: &str) -> Result<Self, Error> {
         let mut users = Self::nobody();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with([';', '#']) {
-                continue;
-            }
-            let wrong = |why: &str| Error::Userlist { line: index + 1, why: why.to_owned() };
-            let form = || wrong("write \"name\" \"secret\", both in double quotes");
-            let (name, rest) = quoted(line).ok_or_else(form)?;
-            let (secret, _) = quoted(rest.trim_start()).ok_or_else(form)?;
-            users.insert(&name, &secret).map_err(|_| wrong("the SCRAM verifier is broken"))?;
+        for listed in Self::userlist(text) {
+            let Listed { line, name, secret } = listed?;
+            let why = || "the SCRAM verifier is broken".to_owned();
+            users.insert(&name, &secret).map_err(|_| Error::Userlist { line, why: why() })?;
         }
         Ok(users)
+    }
+
+    /// The names and secrets of a `userlist.txt` as they stand there, or what is wrong with a line.
+    pub fn userlist(text: &str) -> impl Iterator<Item = Result<Listed, Error>> {
+        let lines = text.lines().map(str::trim).enumerate();
+        let lines = lines.filter(|(_, text)| !text.is_empty() && !text.starts_with([';', '#']));
+        lines.map(|(index, text)| {
+            let line = index + 1;
+            let why = || "write \"name\" \"secret\", both in double quotes".to_owned();
+            let wrong = || Error::Userlist { line, why: why() };
+            let (name, rest) = quoted(text).ok_or_else(wrong)?;
+            let (secret, _) = quoted(rest.trim_start()).ok_or_else(wrong)?;
+            Ok(Listed { line, name, secret })
+        })
     }
 
     /// How many are listed.
@@ -88,6 +96,23 @@ impl Users {
 
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Arc<Secret>> {
         self.listed.as_ref()?.get(name)
+    }
+}
+
+/// A user of a `userlist.txt`. `Debug` keeps the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The line, from 1.
+    pub line: usize,
+    /// The user's name.
+    pub name: String,
+    /// The password, or what proves it.
+    pub secret: String,
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listed({}: {:?})", self.line, self.name)
     }
 }
 

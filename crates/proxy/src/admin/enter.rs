@@ -1,7 +1,7 @@
-//! How an admin gets in: as any user does, by the rules in force; who asks (`auth_query`) is not
-//! asked, for the server may be away. Without a list of users these are the users of the database
-//! URLs, and one without a password is trusted, since the proxy listens on loopback addresses only
-//! then.
+//! How an admin gets in: as any user does, by the rules in force. The server is asked
+//! (`auth_query`) only about users that are not in the list, for it may be away. Without a list of
+//! users these are the users of the database URLs, and one without a password is trusted, since the
+//! proxy listens on loopback addresses only then.
 
 use std::sync::Arc;
 
@@ -11,16 +11,17 @@ use wire::backend::{self, Authentication, BackendKey};
 
 use super::Rank;
 use super::session::Session;
-use crate::Config;
-use crate::access::{Secret, Word};
+use crate::access::{AuthQuery, Secret, Word};
 use crate::answer::Answer;
 use crate::authenticate::{Login, Stopped};
 use crate::client::Client;
 use crate::control::Control;
 use crate::kill::Kill;
 use crate::login::LOGIN_TIME;
+use crate::lookup::Lookup;
 use crate::roster::Badge;
 use crate::timer::timeout;
+use crate::{Config, Database, settings};
 
 /// What drivers want to know of a server.
 const PARAMETERS: [(&[u8], &[u8]); 8] = [
@@ -82,6 +83,10 @@ async fn enter(
     let may_trust = of_urls && access.query.is_none();
     let is_url_bare = may_trust && matches!(own.as_deref(), Some(Secret::None));
     let word = if of_urls { own } else { access.users.find(user.as_bytes()).cloned() };
+    let word = match (word, &access.query) {
+        (None, Some(query)) => ask(control, badge, &config, query).await?,
+        (word, _) => word,
+    };
     let mut login =
         Login { client, kill: &mut Kill::new(kill), card: None, doorman, journal, is_url_bare };
     login.run(&access, (user.as_bytes(), badge.database.as_bytes()), &word).await?;
@@ -89,6 +94,35 @@ async fn enter(
         let text = format!("surgetank: user \"{user}\" is neither in admin_users nor stats_users");
         Stopped::refused(Answer::new(SqlState(*b"42501"), text))
     })
+}
+
+/// Asks in the database that `auth_query` names, or else in the first one.
+async fn ask(
+    control: &Control,
+    badge: &Badge,
+    config: &Config,
+    query: &AuthQuery,
+) -> Result<Word, Stopped> {
+    let (doorman, journal) = control.login();
+    let is_it = |database: &&Database| database.name.as_deref() == query.database.as_deref();
+    let named = config.databases.iter().find(is_it).filter(|_| query.database.is_some());
+    let Some(database) = named.or(config.databases.first()) else { return Ok(None) };
+    let upstream = &database.upstream;
+    let name = database.name.as_deref().or(upstream.database()).unwrap_or("postgres");
+    let lookup = Lookup {
+        database,
+        name: name.as_bytes(),
+        own: upstream.secret().map(Arc::new),
+        connect_timeout: config.connect_timeout,
+        settings: &settings::Registry::default(),
+        doorman,
+        journal,
+        // A connection for one question belongs to no worker.
+        worker: 0,
+        session: badge.session,
+    };
+    let person = (badge.user.as_bytes().into(), badge.database.as_bytes().into());
+    lookup.ask(&doorman.access(), query, person).await
 }
 
 /// What proves the user of a database URL; nothing if there is no such user.

@@ -13,6 +13,7 @@ use crate::roster::Totals;
 use crate::{Config, Endpoint, Mode, Snapshot};
 
 mod connections;
+mod itself;
 mod limit;
 
 /// What is shown.
@@ -39,15 +40,15 @@ pub(super) fn table(show: Show, seen: &Snapshot, config: &Config) -> Table {
         Show::Users => users(seen),
         Show::Databases => databases(seen, config),
         Show::Config => settings(config),
-        Show::State => state(seen),
+        Show::State => itself::state(seen),
         Show::Limit => limit::limit(seen),
-        // What there is none of here: no descriptors are given away, no cache of names is kept.
+        Show::Mem => itself::memory(seen),
+        Show::DnsHosts => itself::hosts(seen),
+        // What there is none of here: sockets are handed over by other means, no zone is watched.
         Show::Fds => Table::new(
             "fd:4 task user database addr port:4 cancel:8 link:4 client_encoding std_strings \
              datestyle timezone password scram_client_key:b scram_server_key:b",
         ),
-        Show::Mem => Table::new("name size:4 used:4 free:4 memtotal:4"),
-        Show::DnsHosts => Table::new("hostname ttl:8 addrs"),
         Show::DnsZones => Table::new("zonename serial:8 count:4"),
         Show::Peers => Table::new("peer_id:4 host port:4 pool_size:4"),
         Show::PeerPools => Table::new(
@@ -337,16 +338,6 @@ fn settings(config: &Config) -> Table {
             changeable.into(),
         ]);
     }
-    table
-}
-
-fn state(seen: &Snapshot) -> Table {
-    let mut table = Table::new("key value");
-    let paused = seen.databases.iter().all(|database| database.paused);
-    let word = |yes| if yes { "yes" } else { "no" };
-    table.row(vec!["active".into(), word(!paused).into()]);
-    table.row(vec!["paused".into(), word(paused).into()]);
-    table.row(vec!["suspended".into(), "no".into()]);
     table
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Session;
 use crate::access::{Access, Credential, Secret, Word};
 use crate::authenticate::{Login, Stopped};
+use crate::lookup::Lookup;
 
 impl Session {
     /// Puts the client to the test; gives what its own login is worth towards the server.
@@ -38,7 +39,21 @@ impl Session {
         }
         match (access.users.find(user), &access.query) {
             (Some(secret), _) => Ok(Some(Arc::clone(secret))),
-            (None, Some(query)) => self.ask(access, query, user, database).await,
+            (None, Some(query)) => {
+                let house = &self.house;
+                let lookup = Lookup {
+                    database: &house.database(),
+                    name: database,
+                    own: house.own(),
+                    connect_timeout: house.connect_timeout(),
+                    settings: &house.settings,
+                    doorman: &house.doorman,
+                    journal: &house.journal,
+                    worker: self.worker,
+                    session: self.talk.who().0,
+                };
+                lookup.ask(access, query, (user.into(), database.into())).await
+            }
             (None, None) => Ok(None),
         }
     }

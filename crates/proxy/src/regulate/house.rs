@@ -37,6 +37,8 @@ pub(crate) struct House {
     pub(super) doorman: Arc<Doorman>,
     database: RwLock<Arc<Database>>,
     connect_timeout: AtomicU64,
+    /// How long a request waits before its client is told; 0 is for ever.
+    notice_after: AtomicU64,
     /// Rises when the server, or who we are to it, changes.
     generation: AtomicU64,
     pub(super) journal: Arc<Journal>,
@@ -63,6 +65,7 @@ impl House {
             doorman: Arc::clone(doorman),
             database: RwLock::new(Arc::new(database.clone())),
             connect_timeout: AtomicU64::new(Micros::from_duration(config.connect_timeout).0),
+            notice_after: AtomicU64::new(notice_after(config)),
             generation: AtomicU64::new(0),
             journal: Arc::clone(journal),
         }
@@ -76,6 +79,11 @@ impl House {
     /// How long opening a server connection may take.
     pub(super) fn connect_timeout(&self) -> Duration {
         Duration::from_micros(self.connect_timeout.load(Ordering::Relaxed))
+    }
+
+    /// How long a request waits before its client is told, if it ever is.
+    pub(super) fn notice_after(&self) -> Option<Micros> {
+        Some(Micros(self.notice_after.load(Ordering::Relaxed))).filter(|after| after.0 > 0)
     }
 
     /// As it is configured now.
@@ -106,6 +114,7 @@ impl House {
         let connect_timeout = Micros::from_duration(config.connect_timeout);
         self.connect_timeout.store(connect_timeout.0, Ordering::Relaxed);
         self.gate.set_terms(&config.terms(database)).await;
+        self.notice_after.store(notice_after(config), Ordering::Relaxed);
         if !old.leads_where(database) {
             *self.own.write() = own(database);
             self.greetings.lock().clear();
@@ -127,6 +136,10 @@ impl House {
         }
         greetings.insert(Arc::clone(key), Arc::clone(greeting));
     }
+}
+
+fn notice_after(config: &Config) -> u64 {
+    config.queue_notice.map_or(0, |after| Micros::from_duration(after).0)
 }
 
 fn own(database: &Database) -> Option<Arc<Secret>> {

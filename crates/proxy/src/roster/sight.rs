@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use trace::{BackendPid, Micros, PinCause, SessionId, SqlState};
 
-use super::{Doing, Periods, Totals};
+use super::{Doing, OTHERS, Periods, Totals};
 
 /// A session as it is seen from outside.
 #[derive(Clone, Debug)]
@@ -60,7 +60,11 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     pub(crate) clients: Vec<Client>,
+    /// Sessions that there were so far.
+    pub(crate) entered: u64,
     pub(crate) servers: Vec<Server>,
+    /// Server connections that there were so far.
+    pub(crate) opened: u64,
     pub(super) past: HashMap<(Box<str>, Box<str>), Totals>,
     pub(super) past_dynos: HashMap<Box<str>, Totals>,
     pub(crate) pins: BTreeMap<PinCause, u64>,
@@ -75,6 +79,7 @@ impl Sight {
         let mut sums: BTreeMap<_, Totals> = self.past.clone().into_iter().collect();
         for client in &self.clients {
             let pair = (client.database.clone(), client.user.clone());
+            let pair = if sums.contains_key(&pair) { pair } else { (OTHERS.into(), OTHERS.into()) };
             sums.entry(pair).or_default().add(&client.totals);
         }
         sums
@@ -84,7 +89,8 @@ impl Sight {
     pub(crate) fn by_dyno(&self) -> BTreeMap<Box<str>, Totals> {
         let mut sums: BTreeMap<_, Totals> = self.past_dynos.clone().into_iter().collect();
         for client in &self.clients {
-            sums.entry(client.dyno.clone()).or_default().add(&client.totals);
+            let dyno = if sums.contains_key(&client.dyno) { &*client.dyno } else { OTHERS };
+            sums.entry(dyno.into()).or_default().add(&client.totals);
         }
         sums
     }

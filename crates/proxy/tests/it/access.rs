@@ -8,7 +8,7 @@ use testkit::Session;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use crate::harness::{code, loopback, start};
+use crate::harness::{MODES, code, loopback, start};
 
 /// The URL of a database without who we are to it: each client logs in as itself.
 fn anonymous(database: &testkit::Database) -> String {
@@ -157,6 +157,43 @@ async fn the_server_is_asked_about_users() {
     let addr = proxy.listen(loopback(), None).unwrap();
     let error = try_login(&database.url_through(addr)).await.err().unwrap();
     assert!(error.contains("auth_query") && error.contains("two columns"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_asked_about_admins() {
+    let postgres = testkit::postgres().await;
+    let database = postgres.database().await;
+    let superuser = postgres.superuser().await;
+    let asker = postgres.cluster().superuser().clone();
+    let (user, password) = (&database.owner.user, &database.owner.password);
+    for mode in MODES {
+        let (proxy, _) = start(mode, &anonymous(&database), |config| {
+            config.databases[0].server_name = Some(database.name.as_str().into());
+            config.access.users = Users::nobody();
+            config.access.users.insert(&asker.user, &asker.password).unwrap();
+            config.access.query = Some(AuthQuery::by(&asker.user));
+            config.admin_users = vec![user.clone(), "made-up".to_owned()];
+        });
+        let addr = proxy.listen(loopback(), None).unwrap();
+        let url = |user: &str, password: &str| {
+            format!("{}?dbname=pgbouncer", url_of(&database, addr, user, password))
+        };
+        let admin = try_login(&url(user, password)).await.unwrap();
+        admin.batch_execute("SHOW STATS").await.unwrap();
+        for (user, password) in [(user.as_str(), "wrong"), ("made-up", password)] {
+            let error = try_login(&url(user, password)).await.err().unwrap();
+            assert!(error.starts_with("28P01"), "{mode:?} {user}: {error}");
+        }
+        // Known to the server, and no admin: told only who has proved who he is.
+        let error = try_login(&url(&asker.user, &asker.password)).await.err().unwrap();
+        assert!(error.starts_with("42501"), "{mode:?}: {error}");
+        // A new password counts at the latest after one failed login.
+        superuser.batch_execute(&format!("ALTER ROLE {user} PASSWORD 'new'")).await.unwrap();
+        let _maybe = try_login(&url(user, "new")).await;
+        try_login(&url(user, "new")).await.unwrap();
+        let back = format!("ALTER ROLE {user} PASSWORD '{password}'");
+        superuser.batch_execute(&back).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

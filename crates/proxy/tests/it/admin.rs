@@ -115,6 +115,31 @@ async fn columns_are_named_as_in_pgbouncer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_and_hosts_are_shown() {
+    let set = |config: &mut Config| {
+        let user = config.databases[0].upstream.user().expect("a user").to_owned();
+        for url in ["postgres://a@db.internal/x", "postgres://a@10.0.0.1/x"] {
+            let upstream = Upstream::parse(url).unwrap();
+            let name = Some(upstream.endpoint().to_string().into());
+            config.databases.push(Database { name, ..Database::any(upstream) });
+        }
+        config.admin_users = vec![user];
+    };
+    let fixture = Fixture::start_with(Mode::Regulate, set).await;
+    let admin = admin(&fixture).await;
+    let memory = show(&admin, "SHOW MEM").await;
+    let number = |name| value(&memory[0], name).parse::<u64>().unwrap();
+    assert_eq!((memory.len(), value(&memory[0], "name")), (1, "resident"));
+    assert!(number("memtotal") > 1 << 20, "{memory:?}");
+    assert_eq!(number("size") * number("used"), number("memtotal"));
+    let hosts = show(&admin, "SHOW DNS_HOSTS").await;
+    let names: Vec<_> = hosts.iter().map(|row| value(row, "hostname")).collect();
+    assert_eq!(names, ["db.internal"], "addresses are no names");
+    drop(admin);
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_is_counted() {
     for mode in MODES {
         let (fixture, admin) = start(mode, 2).await;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use proxy::Mode;
+use proxy::{Doing, Mode};
 use tokio_postgres::NoTls;
-use trace::{Event, Outcome};
+use trace::{Event, Micros, Outcome};
 
 use crate::harness::{Fixture, SOON, code, limit};
 use crate::raw::Raw;
@@ -129,7 +129,7 @@ async fn who_waits_too_long_is_told_who_holds_the_connections() {
 
     let refused = fixture.requests().into_iter().filter(|r| r.outcome == Outcome::QueueTimeout);
     for request in refused.clone() {
-        assert!(request.queue() >= trace::Micros::from_millis(200), "{request:?}");
+        assert!(request.queue() >= Micros::from_millis(200), "{request:?}");
         assert_ne!(request.statement, trace::Fingerprint::NONE);
     }
     assert_eq!(refused.count(), 3);
@@ -222,5 +222,51 @@ async fn who_waits_can_be_cancelled_or_leave() {
     let gone = fixture.requests().iter().filter(|r| r.outcome == Outcome::ClientGone).count();
     assert_eq!(gone, 1);
     drop((holder, waiting));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn who_waits_long_is_told_once_and_served() {
+    let fixture = Fixture::start_with(Mode::Regulate, |config| {
+        limit(1)(config);
+        config.queue_notice = Some(Duration::from_millis(20));
+    })
+    .await;
+    let mut raw = Raw::connect(fixture.addr).await;
+    let owner = &fixture.database.owner;
+    let (user, database) = (owner.user.as_bytes(), fixture.database.name.as_bytes());
+    raw.startup(0, &[(b"user", user), (b"database", database)]);
+    raw.authenticate(&owner.password).await;
+    let holder = fixture.connect().await;
+    for _ in 0..2 {
+        holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
+        raw.query("SELECT 7").send().await;
+        let notice = raw.receive().await;
+        assert_eq!(notice.tag, 'N', "{notice:?}");
+        assert_eq!(
+            notice.text(),
+            "surgetank: this request has waited for a server connection for 0.02 s and goes on \
+             waiting"
+        );
+        holder.batch_execute("COMMIT").await.unwrap();
+        let tags: String = raw.until_ready().await.iter().map(|message| message.tag).collect();
+        assert_eq!(tags, "TDCZ");
+    }
+    // Who logs in is not ready for a notice, and gets none however long it takes.
+    holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let other = fixture.postgres.database().await;
+    let mut late = Raw::connect(fixture.addr).await;
+    late.startup(0, &[(b"user", user), (b"database", other.name.as_bytes())]);
+    let waited_long = || {
+        let seen = fixture.proxy.control().look();
+        let long = |since| seen.at.since(since) > Micros::from_millis(60);
+        seen.clients.iter().any(|one| one.doing == Doing::Waiting && long(one.since))
+    };
+    let (heard, ()) = tokio::join!(late.authenticate(&owner.password), async {
+        testkit::wait_until(SOON, waited_long).await;
+        holder.batch_execute("COMMIT").await.unwrap();
+    });
+    assert!(heard.iter().all(|message| message.tag != 'N'), "{heard:?}");
+    drop((raw, late, holder));
     fixture.end().await;
 }

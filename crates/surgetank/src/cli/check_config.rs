@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+use proxy::Upstream;
+
 use crate::config::Source;
 use crate::exit::Exit;
 use crate::out;
@@ -13,10 +16,16 @@ pub(crate) struct Args {
     /// surgetank.toml or pgbouncer.ini
     #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    /// The server, if the environment gives it: it goes before the file's entry "*"
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    match Source::of(&args.file).read() {
+    let url = args.database_url.as_deref();
+    let upstream = url.map(|url| Upstream::parse(url).context("DATABASE_URL")).transpose()?;
+    match Source::of(&args.file).read(upstream.as_ref()) {
         Ok(plan) => out::data(&plan.describe()),
         Err(error) => {
             out::talk(&format!("{error:#}"));

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use observe::{ObserveConfig, Observer};
-use proxy::{Database, Mode, Proxy, Upstream};
+use proxy::{Mode, Proxy, Upstream};
 use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
 use crate::config::{Plan, Source};
 use crate::exit::Exit;
 use crate::knees::Knees;
+use crate::metrics;
 use crate::out;
 use crate::service::files::raise_open_files;
-use crate::service::{Service, ServiceArgs};
+use crate::service::{Service, ServiceArgs, Wanted};
 use crate::shutdown::on_runtime;
 
 /// Plans asked for at the end: those of the statements that took most time.
@@ -103,6 +104,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_samples: bool,
 
+    /// Give numbers to Prometheus: http://ADDR:PORT/metrics; a port alone is on 127.0.0.1
+    #[arg(long, value_name = "ADDR:PORT", value_parser = metrics::address)]
+    metrics: Option<SocketAddr>,
+
     /// The dyno of all clients; else their surgetank.dyno option, application_name or address
     #[arg(long, value_name = "NAME")]
     dyno: Option<String>,
@@ -138,13 +143,7 @@ impl Args {
         let url = self.database_url.as_deref();
         let upstream = url.map(|url| Upstream::parse(url).context("DATABASE_URL")).transpose()?;
         let mut plan = match (source, upstream) {
-            (Some(source), None) => source.read()?,
-            (Some(source), Some(upstream)) => {
-                let mut plan = source.read()?;
-                plan.proxy.databases.retain(|database| database.name.is_some());
-                plan.proxy.databases.push(Database::any(upstream));
-                plan
-            }
+            (Some(source), upstream) => source.read(upstream.as_ref())?,
             (None, Some(upstream)) => Plan::of(proxy::Config::new(Mode::Observe, upstream)),
             (None, None) => anyhow::bail!("no database: give a URL, -c or --pgbouncer-ini"),
         };
@@ -169,8 +168,14 @@ impl Args {
             plan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 6432))];
         }
         plan.record = self.record.clone().or(plan.record);
+        plan.metrics = self.metrics.or(plan.metrics);
         plan.dyno = self.dyno.clone().or(plan.dyno);
         plan.state = self.state.clone().or(plan.state);
+        if let Some(address) =
+            plan.metrics.filter(|one| one.port() > 0 && plan.listen.contains(one))
+        {
+            anyhow::bail!("{address} is for clients and for metrics: give each a port of its own");
+        }
         Ok(plan)
     }
 }
@@ -208,18 +213,20 @@ async fn serve(
     recorded: bool,
 ) -> anyhow::Result<()> {
     let mode = plan.proxy.mode;
-    let knees = Knees::at(plan.state);
-    let config = proxy::Config { knees: knees.read(), ..plan.proxy };
+    let knees = Knees::at(plan.state.clone());
+    let config = proxy::Config { knees: knees.read(), ..plan.proxy.clone() };
     let names = Arc::new(DynoNames::new(clock));
     let proxy = Proxy::start(config, names, clock, Arc::clone(&sink))?;
-    let addresses = service.listen(&proxy, &plan.listen, plan.dyno.as_deref()).await?;
+    let Plan { listen, dyno, metrics, .. } = &plan;
+    let wanted = Wanted { listen, dyno: dyno.as_deref(), metrics: *metrics };
+    let addresses = service.listen(&proxy, wanted).await?;
     let observer = match args.database_url.as_deref().filter(|_| recorded && !args.no_samples) {
         Some(url) => sample(url, clock, &sink).await?,
         None => None,
     };
     out::talk(&format!("surgetank: {mode:?} on {addresses}, Ctrl-C ends it"));
     let finished = tokio::select! {
-        finished = service.run(&proxy, async || reload(args, &proxy).await) => finished?,
+        finished = service.run(&proxy, async || reload(args, &plan, &proxy).await) => finished?,
         () = knees.keep(&proxy) => anyhow::bail!("the limits are kept no longer"),
     };
     knees.write(&proxy.control().knees());
@@ -233,10 +240,20 @@ async fn serve(
 }
 
 /// Reads the configuration again, whole or not at all, and tells what changed.
-async fn reload(args: &Args, proxy: &Proxy) -> anyhow::Result<()> {
+async fn reload(args: &Args, started: &Plan, proxy: &Proxy) -> anyhow::Result<()> {
     let reloaded = async {
         let plan = args.plan()?;
-        anyhow::Ok(proxy.control().reload(plan.proxy).await?)
+        let waits = [
+            ("listen", plan.listen != started.listen),
+            ("metrics.listen", plan.metrics != started.metrics),
+            ("record", plan.record != started.record),
+            ("state", plan.state != started.state),
+            ("dyno", plan.dyno != started.dyno),
+        ];
+        let mut changes = proxy.control().reload(plan.proxy).await?;
+        let waits = waits.iter().filter(|(_, is_new)| *is_new);
+        changes.extend(waits.map(|(key, _)| format!("{key}: takes effect with a restart")));
+        anyhow::Ok(changes)
     };
     match reloaded.await {
         Ok(changes) if changes.is_empty() => out::talk("surgetank: reloaded, nothing changed"),

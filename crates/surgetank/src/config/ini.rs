@@ -87,9 +87,9 @@ impl Reader<'_> {
                 let text = (self.open)(name).map_err(|why| wrong(format!("{name}: {why}")))?;
                 self.file(name, &text, depth + 1)?;
             } else if let Some(rest) = line.strip_prefix('[') {
-                let name = rest.strip_suffix(']').filter(|name| !name.is_empty());
+                let name = rest.strip_suffix(']').map(str::trim).filter(|name| !name.is_empty());
                 let name = name.ok_or_else(|| wrong("write: [section]".to_owned()))?;
-                self.section = Some(name.trim().to_owned());
+                self.section = Some(name.to_owned());
             } else if !line.is_empty() && !line.starts_with([';', '#']) {
                 let (key, value) = key_and_value(line).map_err(wrong)?;
                 let section = self.section.clone();
@@ -219,6 +219,7 @@ mod tests {
         let cases = [
             ("a = 1", "x.ini:1: before any [section]"),
             ("[a\nb = 1", "x.ini:1: write: [section]"),
+            ("[ ]\nb = 1", "x.ini:1: write: [section]"),
             ("[a]\nb", "x.ini:2: write: key = value"),
             ("[a]\nb c = 1", "x.ini:2: write: key = value"),
             ("[a]\n= 1", "x.ini:2: there is no key before the ="),

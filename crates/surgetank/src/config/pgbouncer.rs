@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proxy::{AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, Upstream, Users};
 
 use super::ini::{self, Entry};
-use super::{Plan, addresses};
+use super::{Plan, addresses, with_given};
 
 mod keys;
 
@@ -22,7 +22,7 @@ const PORT: u16 = 6432;
 type Settings = BTreeMap<String, Entry>;
 
 /// Reads the file and those it includes.
-pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
+pub(super) fn read(name: &str, text: &str, given: Option<&Upstream>) -> anyhow::Result<Plan> {
     let mut open = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
     let entries = ini::read(name, text, &mut open).map_err(|wrong| anyhow!("{wrong}"))?;
     let (mut settings, mut notes, mut lines) = (Settings::new(), Vec::new(), Vec::new());
@@ -54,8 +54,8 @@ pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
     for line in &lines {
         databases.push(database(line, &settings, &secrets, &mut notes)?);
     }
-    let first = databases.first().context("[databases] names none")?;
-    let mut config = Config::new(mode(&settings, &mut notes)?, first.upstream.clone());
+    let (databases, first) = with_given(databases, given).context("[databases] names none")?;
+    let mut config = Config::new(mode(&settings, &mut notes)?, first);
     config.databases = databases;
     numbers(&settings, &mut config)?;
     access(&settings, &mut config, &secrets)?;
@@ -65,7 +65,7 @@ pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Plan> {
     if listen.is_empty() {
         notes.push("listen_addr is not set: PgBouncer would listen on its Unix socket only".into());
     }
-    Ok(Plan { proxy: config, listen, dyno: None, record: None, state: None, notes })
+    Ok(Plan { listen, notes, ..Plan::of(config) })
 }
 
 fn at(entry: &Entry) -> String {
@@ -119,6 +119,12 @@ fn numbers(settings: &Settings, config: &mut Config) -> anyhow::Result<()> {
     };
     // PgBouncer's own defaults where the file says nothing.
     config.queue_timeout = seconds("query_wait_timeout")?.unwrap_or(Duration::from_secs(120));
+    let notify = if settings.contains_key("query_wait_notify") {
+        seconds("query_wait_notify")?
+    } else {
+        Some(Duration::from_secs(5))
+    };
+    config.queue_notice = notify;
     config.connect_timeout = seconds("server_connect_timeout")?.unwrap_or(Duration::from_secs(15));
     let names = |key: &str| -> Vec<String> {
         let list = settings.get(key).map_or("", |entry| entry.value.as_str());
@@ -144,23 +150,17 @@ impl Secrets {
         Ok(Self { text: Some((path, text)) })
     }
 
-    /// Names and secrets: two quoted texts a line.
-    fn pairs(&self) -> impl Iterator<Item = (String, String)> {
-        let text = self.text.as_ref().map_or("", |(_, text)| text.as_str());
-        text.lines().filter_map(|line| {
-            let mut parts = line.trim().split('"').skip(1).step_by(2);
-            Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
-        })
-    }
-
     /// The plain password of a user.
     fn password(&self, user: &str) -> Option<String> {
-        let mut own = self.pairs().filter(|(name, _)| name == user);
+        let text = self.text.as_ref().map_or("", |(_, text)| text.as_str());
+        // What is wrong with a line is told where the users are read.
+        let listed = Users::userlist(text).filter_map(Result::ok);
+        let own = listed.filter(|listed| listed.name == user);
         let is_plain = |secret: &str| {
             let is_md5 = secret.len() == 35 && secret.starts_with("md5");
             !is_md5 && !secret.starts_with("SCRAM-SHA-256$")
         };
-        own.next().map(|(_, secret)| secret).filter(|secret| is_plain(secret))
+        own.last().map(|listed| listed.secret).filter(|secret| is_plain(secret))
     }
 }
 
@@ -295,8 +295,19 @@ fn access(settings: &Settings, config: &mut Config, secrets: &Secrets) -> anyhow
 mod tests {
     use super::*;
 
+    #[test]
+    fn passwords_are_those_of_the_list_of_users() {
+        let text = "\"a\" \"first\"\n\"a\"\"b\" \"x\"\"y\"\nnonsense\n\"a\" \"last\"\n\
+                    \"m\" \"md5AAAA0123456789abcdef0123456789ab\"\n";
+        let secrets = Secrets { text: Some((PathBuf::from("list"), text.to_owned())) };
+        let cases = [("a", Some("last")), ("a\"b", Some("x\"y")), ("m", None), ("n", None)];
+        for (user, password) in cases {
+            assert_eq!(secrets.password(user).as_deref(), password, "{user}");
+        }
+    }
+
     fn plan(text: &str) -> Plan {
-        read("x.ini", text).unwrap()
+        read("x.ini", text, None).unwrap()
     }
 
     #[test]
@@ -320,6 +331,7 @@ mod tests {
         assert_eq!((config.mode, config.limit.map(NonZeroU32::get)), (Mode::Regulate, Some(25)));
         assert!(!config.adaptive);
         assert_eq!(config.queue_timeout, Duration::from_secs(7));
+        assert_eq!(config.queue_notice, Some(Duration::from_secs(5)), "as in PgBouncer");
         assert_eq!(config.admin_users, ["ann", "bob"]);
         let shop = &config.databases[0];
         assert_eq!(shop.upstream.endpoint().to_string(), "10.0.0.5:6000");
@@ -331,6 +343,16 @@ mod tests {
         assert_eq!(config.databases[1].upstream.endpoint().to_string(), "/run/pg/.s.PGSQL.5432");
         assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
         assert!(!plan.describe().contains("p@ss"), "{}", plan.describe());
+    }
+
+    #[test]
+    fn clients_are_told_that_they_wait_unless_0_is_written() {
+        let notice = |line: &str| {
+            let text = format!("[databases]\nshop = host=h\n[pgbouncer]\n{line}\n");
+            plan(&text).proxy.queue_notice
+        };
+        assert_eq!(notice("query_wait_notify = 0"), None);
+        assert_eq!(notice("query_wait_notify = 2"), Some(Duration::from_secs(2)));
     }
 
     #[test]
@@ -350,7 +372,7 @@ mod tests {
             ("[pgbouncer]\nlisten_port = 1", "[databases] names none"),
         ];
         for (text, expected) in cases {
-            let told = format!("{:#}", read("x.ini", text).unwrap_err());
+            let told = format!("{:#}", read("x.ini", text, None).unwrap_err());
             assert!(told.starts_with(expected), "{text:?}: {told}");
         }
     }

@@ -15,7 +15,7 @@ use proxy::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Plan, beside};
+use super::{Plan, beside, with_given};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +27,7 @@ struct File {
     adaptive: Option<bool>,
     state: Option<String>,
     queue_timeout: Option<Spanned<f64>>,
+    queue_notice: Option<Spanned<f64>>,
     connect_timeout: Option<Spanned<f64>>,
     max_client_conn: Option<NonZeroU32>,
     #[serde(default)]
@@ -35,11 +36,13 @@ struct File {
     stats_users: Vec<String>,
     record: Option<String>,
     dyno: Option<String>,
+    #[serde(default)]
     databases: BTreeMap<String, Entry>,
     #[serde(default)]
     dynos: BTreeMap<String, Process>,
     auth: Option<Auth>,
     tls: Option<Tls>,
+    metrics: Option<Metrics>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -103,6 +106,12 @@ struct Tls {
     sslmode: Option<Spanned<String>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    listen: SocketAddr,
+}
+
 /// A text and its name, for places in it.
 struct Places<'a> {
     name: &'a str,
@@ -118,8 +127,12 @@ impl Places<'_> {
     }
 }
 
-/// Reads the file.
-pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan> {
+/// Reads the file of a folder; a server may be given by other means.
+pub(super) fn read(
+    name: &str,
+    text: &str,
+    (folder, given): (&Path, Option<&Upstream>),
+) -> anyhow::Result<Plan> {
     let places = Places { name, text };
     let file: File = toml::from_str(text)
         .map_err(|error| places.wrong(&error.span().unwrap_or_default(), error.message()))?;
@@ -127,14 +140,15 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     for (name, entry) in &file.databases {
         databases.push(database(name, entry, &places)?);
     }
-    let Some(first) = databases.first() else {
-        return Err(places.wrong(&(0..0), "databases: there is none; write [databases.NAME]"));
+    let Some((databases, first)) = with_given(databases, given) else {
+        let text = "databases: there is none; write [databases.NAME], or give DATABASE_URL";
+        return Err(places.wrong(&(0..0), text));
     };
     let mode = match file.mode {
         Some(ModeWord::Regulate) => Mode::Regulate,
         Some(ModeWord::Observe) | None => Mode::Observe,
     };
-    let mut config = Config::new(mode, first.upstream.clone());
+    let mut config = Config::new(mode, first);
     config.databases = databases;
     if let Some(workers) = file.workers {
         config.workers = workers;
@@ -148,6 +162,9 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     };
     if let Some(time) = &file.queue_timeout {
         config.queue_timeout = seconds(time)?;
+    }
+    if let Some(time) = &file.queue_notice {
+        config.queue_notice = Some(seconds(time)?);
     }
     if let Some(time) = &file.connect_timeout {
         config.connect_timeout = seconds(time)?;
@@ -165,6 +182,7 @@ pub(super) fn read(name: &str, text: &str, folder: &Path) -> anyhow::Result<Plan
     Ok(Plan {
         proxy: config,
         listen: file.listen.into_iter().flatten().map(Spanned::into_inner).collect(),
+        metrics: file.metrics.map(|metrics| metrics.listen),
         dyno: file.dyno,
         record: file.record.map(|path| beside(folder, &path)),
         state: file.state.map(|path| beside(folder, &path)),
@@ -287,13 +305,13 @@ mod tests {
     use super::*;
 
     fn wrong(text: &str) -> String {
-        read("x.toml", text, Path::new(".")).unwrap_err().to_string()
+        read("x.toml", text, (Path::new("."), None)).unwrap_err().to_string()
     }
 
     #[test]
     fn the_example_is_sound() {
         let text = include_str!("../../../../packaging/surgetank.toml");
-        let plan = read("surgetank.toml", text, Path::new(".")).unwrap();
+        let plan = read("surgetank.toml", text, (Path::new("."), None)).unwrap();
         plan.proxy.check().unwrap();
         assert_eq!(plan.proxy.databases.len(), 2);
         assert_eq!(plan.proxy.admin_users, ["ann"]);
@@ -305,7 +323,7 @@ mod tests {
         let text = "adaptive = false\nstate = \"found.json\"\n[dynos.web]\npatience = 2.5\n\
                     impatient = true\n[dynos.\"*\"]\nweight = 7\n[databases.a]\n\
                     url = \"postgres://a@h/d\"";
-        let plan = read("x.toml", text, Path::new("/etc")).unwrap();
+        let plan = read("x.toml", text, (Path::new("/etc"), None)).unwrap();
         assert_eq!((plan.proxy.adaptive, plan.proxy.limit), (false, None));
         assert_eq!(plan.state.as_deref(), Some(Path::new("/etc/found.json")));
         let treatment = |name| plan.proxy.dynos.treatment(name);
@@ -313,6 +331,24 @@ mod tests {
         assert_eq!((web.weight, web.impatient), (4, true));
         assert_eq!(web.patience, Some(Duration::from_millis(2500)));
         assert_eq!((treatment("worker.1").weight, treatment("10.0.0.1").weight), (2, 7));
+    }
+
+    #[test]
+    fn a_given_server_goes_before_the_entry_for_all() {
+        let given = Upstream::parse("postgres://ann@given/d").unwrap();
+        let plan = |text| read("x.toml", text, (Path::new("."), Some(&given))).unwrap();
+        let servers = |text| -> Vec<String> {
+            let databases = plan(text).proxy.databases;
+            databases
+                .iter()
+                .map(|one| format!("{} {}", one.label(), one.upstream.endpoint()))
+                .collect()
+        };
+        assert_eq!(servers("limit = 3"), ["* given:5432"]);
+        assert_eq!(plan("limit = 3").proxy.limit, NonZeroU32::new(3));
+        let text = "[databases.a]\nurl = \"postgres://a@h/d\"\n[databases.\"*\"]\n\
+                    url = \"postgres://a@other/d\"";
+        assert_eq!(servers(text), ["a h:5432", "* given:5432"]);
     }
 
     #[test]
@@ -325,8 +361,10 @@ mod tests {
             ("[databases.a]\nurl = \"mysql://a@h/d\"", "x.toml:2:7: databases.a: database URL"),
             ("[databases.a]\nurl_env = \"NOT_THERE_1\"", "x.toml:2:11: the environment has no"),
             ("[databases]", "x.toml:1:1: databases: there is none"),
+            ("", "x.toml:1:1: databases: there is none"),
             ("limit = ", "x.toml:1:9: "),
             ("[dynos.web]\nweight = 0\n[databases.a]", "x.toml:2:10: "),
+            ("[databases]\n[metrics]\nlisten = \"x\"", "x.toml:3:10: invalid socket address"),
         ];
         for (text, expected) in cases {
             let told = wrong(text);

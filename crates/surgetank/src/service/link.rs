@@ -48,7 +48,13 @@ pub(super) enum Message {
     /// Old to new: not now, or not with these words.
     Refused { why: String },
     /// Old to new, with the sockets of all places in order.
-    Sockets { pid: u32, places: Vec<Place> },
+    Sockets {
+        pid: u32,
+        places: Vec<Place>,
+        /// Where Prometheus comes; its socket is the last one.
+        #[serde(default)]
+        metrics: Option<Place>,
+    },
     /// New to old.
     Ready,
     /// Old to new: names of databases and server connections.
@@ -225,7 +231,9 @@ mod tests {
         let places = vec![place(0), place(1), place(2)];
         old.say(&Message::Held { held: vec![("x".repeat(9000), 1)] }).await.unwrap();
         let copies: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-        old.say_with(&Message::Sockets { pid: 1, places: places.clone() }, &copies).await.unwrap();
+        old.say_with(&Message::Sockets { pid: 1, places: places.clone(), metrics: None }, &copies)
+            .await
+            .unwrap();
         old.say(&Message::Ready).await.unwrap();
 
         assert!(matches!(new.hear().await.unwrap(), Some(Message::Held { .. })));

@@ -7,7 +7,7 @@ use proxy::{Ending, Order, Proxy};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use super::{SOON, Service};
+use super::Service;
 
 impl Service {
     /// Takes orders for ever.
@@ -52,35 +52,32 @@ impl Service {
         done
     }
 
-    /// Ends as an admin wants it; who asks again does not want to wait.
+    /// Ends as an admin wants it, and lets nobody in from then on, as `PgBouncer` does; who asks
+    /// again does not want to wait.
     async fn shut_down(
         &self,
         mut ordered: watch::Receiver<Option<Ending>>,
         proxy: &Proxy,
     ) -> anyhow::Result<()> {
-        let mut asked_before = false;
         loop {
             // The sender lives as long as this.
             ordered.changed().await?;
             let ending = *ordered.borrow_and_update();
+            proxy.unlisten_all()?;
             let waited = async {
                 let control = proxy.control();
                 match ending {
                     None | Some(Ending::Now) => {}
                     // The only name that could be wrong is none.
                     Some(Ending::WaitForServers) => drop(control.pause(None).await),
-                    Some(Ending::WaitForClients) => {
-                        control.close_doors();
-                        control.clients_left().await;
-                    }
+                    Some(Ending::WaitForClients) => control.clients_left().await,
                 }
             };
             tokio::select! {
                 () = waited => {}
-                _ = ordered.changed() => asked_before = true,
+                _ = ordered.changed() => {}
             }
-            self.end(if asked_before { Duration::ZERO } else { SOON.min(self.grace) }, proxy)?;
-            asked_before = true;
+            self.end(Duration::ZERO, proxy)?;
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) struct Predecessor {
 }
 
 /// What the old process listens on.
-pub(super) type Passed = Vec<(Place, Vec<OwnedFd>)>;
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) places: Vec<(Place, Vec<OwnedFd>)>,
+    pub(super) metrics: Option<(Place, Vec<OwnedFd>)>,
+}
 
 impl Predecessor {
     /// Meets the process that serves at the path, if there is one. It serves on until
@@ -45,11 +49,15 @@ impl Predecessor {
         };
         link.say(&hello).await?;
         match answer(&mut link).await? {
-            Some(Message::Sockets { pid, places }) => {
-                let mut passed = Vec::new();
+            Some(Message::Sockets { pid, places, metrics }) => {
+                let mut passed = Passed::default();
                 for place in places {
                     let sockets = link.take(place.sockets)?;
-                    passed.push((place, sockets));
+                    passed.places.push((place, sockets));
+                }
+                if let Some(place) = metrics {
+                    let sockets = link.take(place.sockets)?;
+                    passed.metrics = Some((place, sockets));
                 }
                 Ok(Some((Self { link, pid }, passed)))
             }

@@ -1,6 +1,6 @@
 //! The old process's side of a handover.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,6 +96,9 @@ impl Service {
             return Err(error);
         }
         proxy.unlisten_all()?;
+        if let Some(metrics) = self.metrics.borrow_mut().as_mut() {
+            metrics.leave();
+        }
         self.notifier.succeeded_by(pid);
         self.successor.replace(Some(connection));
         self.end_in(self.drain);
@@ -114,8 +117,10 @@ impl Service {
             bail!("it did not say who it is");
         };
         let handed = proxy.sockets()?;
-        let copies: Vec<BorrowedFd<'_>> =
-            handed.iter().flat_map(|handed| &handed.sockets).map(AsFd::as_fd).collect();
+        let metrics = self.metrics_place()?;
+        let of_metrics = metrics.iter().map(|(_, socket)| socket);
+        let sockets = handed.iter().flat_map(|handed| &handed.sockets).chain(of_metrics);
+        let copies: Vec<BorrowedFd<'_>> = sockets.map(AsFd::as_fd).collect();
         let why = if protocol != PROTOCOL {
             format!("version {version} speaks protocol {protocol} of handovers, not {PROTOCOL}")
         } else if self.ending.borrow().is_some() {
@@ -130,12 +135,22 @@ impl Service {
                 sockets: handed.sockets.len(),
             };
             let places = handed.iter().map(place).collect();
-            let message = Message::Sockets { pid: std::process::id(), places };
+            let metrics = metrics.as_ref().map(|(place, _)| place.clone());
+            let message = Message::Sockets { pid: std::process::id(), places, metrics };
             link.say_with(&message, &copies).await?;
             return Ok(pid);
         };
         link.say(&Message::Refused { why: why.clone() }).await?;
         bail!(why)
+    }
+
+    /// Where Prometheus comes, and a copy of its socket.
+    fn metrics_place(&self) -> anyhow::Result<Option<(Place, OwnedFd)>> {
+        let metrics = self.metrics.borrow();
+        let Some(metrics) = metrics.as_ref() else { return Ok(None) };
+        let (asked, bound) = (Some(metrics.asked()), metrics.bound());
+        let place = Place { asked, bound, dyno: None, sockets: 1 };
+        Ok(metrics.socket()?.map(|socket| (place, socket)))
     }
 
     /// Accepts nothing more and waits until the new process does.

@@ -112,3 +112,33 @@ fn completions_and_the_man_page_are_printed() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("surgetank"), "{words:?}");
     }
 }
+
+#[test]
+fn a_file_needs_no_database_where_the_environment_gives_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("x.toml"), "limit = 7\n").expect("a file");
+    std::fs::write(path("x.ini"), "[databases]\n[pgbouncer]\ndefault_pool_size = 7\n")
+        .expect("a file");
+    for file in [path("x.toml"), path("x.ini")] {
+        let words = ["check-config", &file];
+        assert_eq!(code(&words), Some(1), "{file}");
+        assert!(stderr(&words).contains("none"), "{}", stderr(&words));
+        let given = surgetank(&words)
+            .env("DATABASE_URL", "postgres://ann:secret@db.internal/shop")
+            .output()
+            .expect("the binary runs");
+        let told = String::from_utf8_lossy(&given.stdout).into_owned();
+        assert!(given.status.success(), "{file}: {told}");
+        assert!(told.contains("database *: db.internal:5432 as ann"), "{told}");
+        assert!(told.contains("default_pool_size = 7") && !told.contains("secret"), "{told}");
+    }
+}
+
+#[test]
+fn clients_and_metrics_have_ports_of_their_own() {
+    let one = ["--listen", "127.0.0.1:7000", "--metrics", "7000"];
+    let words = [&["proxy", "postgres://app:x@127.0.0.1:1/app"][..], &one].concat();
+    assert!(stderr(&words).contains("127.0.0.1:7000 is for clients and for metrics"));
+    assert!(stderr(&["proxy", "x", "--metrics", "nowhere"]).contains("write ADDR:PORT"));
+}

@@ -11,7 +11,10 @@ use tokio::time::Instant;
 
 use crate::cli::surgetank;
 
+mod exposition;
 mod manager;
+mod metrics;
+mod orders;
 mod restart;
 
 /// How long a condition may take to come true.
@@ -21,6 +24,8 @@ const SOON: Duration = Duration::from_secs(30);
 struct Process {
     child: Child,
     addr: SocketAddr,
+    /// Where its numbers are.
+    metrics: Option<SocketAddr>,
 }
 
 impl Process {
@@ -42,7 +47,10 @@ impl Process {
         let last = told.lines().last().expect("a line");
         let addr = last.split(" on ").nth(1).and_then(|rest| rest.split(", Ctrl-C").next());
         let addr = addr.and_then(|addr| addr.parse().ok());
-        Self { child, addr: addr.unwrap_or_else(|| panic!("no address in {last}")) }
+        let addr = addr.unwrap_or_else(|| panic!("no address in {last}"));
+        let metrics = told.split("metrics on http://").nth(1);
+        let metrics = metrics.and_then(|rest| rest.split("/metrics").next()?.parse().ok());
+        Self { child, addr, metrics }
     }
 
     fn pid(&self) -> Pid {

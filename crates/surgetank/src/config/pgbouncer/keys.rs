@@ -11,9 +11,9 @@ pub(super) enum Meaning {
 
 const HONOURED: &str = "listen_addr listen_port auth_type auth_file auth_hba_file auth_query \
     auth_user auth_dbname pool_mode default_pool_size max_db_connections max_client_conn \
-    query_wait_timeout server_connect_timeout client_tls_sslmode client_tls_key_file \
-    client_tls_cert_file client_tls_ca_file server_tls_sslmode server_tls_ca_file \
-    server_tls_cert_file server_tls_key_file admin_users stats_users";
+    query_wait_timeout query_wait_notify server_connect_timeout client_tls_sslmode \
+    client_tls_key_file client_tls_cert_file client_tls_ca_file server_tls_sslmode \
+    server_tls_ca_file server_tls_cert_file server_tls_key_file admin_users stats_users";
 
 /// Reasons, and the keys they are the reasons of.
 const NO_EFFECT: [(&str, &str); 12] = [
@@ -45,8 +45,7 @@ const NO_EFFECT: [(&str, &str); 12] = [
         "nothing ends a client's session or request but PostgreSQL's own timeouts: set \
          statement_timeout and idle_in_transaction_session_timeout there",
         "client_idle_timeout client_login_timeout idle_transaction_timeout transaction_timeout \
-         query_timeout cancel_wait_timeout autodb_idle_timeout user_idle_timeout \
-         query_wait_notify",
+         query_timeout cancel_wait_timeout autodb_idle_timeout user_idle_timeout",
     ),
     (
         "every startup parameter and setting is carried to the server",

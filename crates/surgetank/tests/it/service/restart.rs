@@ -17,24 +17,24 @@ use super::{Process, SOON};
 use crate::cli::surgetank;
 
 /// A database and where its proxies hand over.
-struct Fixture {
+pub(super) struct Fixture {
     postgres: Arc<TestPostgres>,
-    database: Database,
+    pub(super) database: Database,
     folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let postgres = testkit::postgres().await;
         let database = postgres.database().await;
         Self { postgres, database, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("handover.sock")
     }
 
-    fn words(&self, mode: &str) -> Vec<String> {
+    pub(super) fn words(&self, mode: &str) -> Vec<String> {
         let path = self.path().display().to_string();
         let words = ["--handover", &path, "--listen", "127.0.0.1:0", "--mode", mode];
         let more = ["--limit", "6", "--workers", "2", "--queue-timeout", "20"];
@@ -45,21 +45,21 @@ impl Fixture {
             .collect()
     }
 
-    fn start(&self, mode: &str) -> Process {
+    pub(super) fn start(&self, mode: &str) -> Process {
         let words = self.words(mode);
         Process::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
 /// Clients that come, ask and go, as fast as they can; each failure is kept.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     clients: JoinSet<Vec<String>>,
 }
 
 impl Load {
-    fn start(url: &str, clients: usize) -> Self {
+    pub(super) fn start(url: &str, clients: usize) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
@@ -79,12 +79,12 @@ impl Load {
     }
 
     /// Waits for so many visits from now.
-    async fn goes_on(&self, visits: u64) {
+    pub(super) async fn goes_on(&self, visits: u64) {
         let until = self.done.load(Ordering::Relaxed) + visits;
         wait_until(SOON, || self.done.load(Ordering::Relaxed) >= until).await;
     }
 
-    async fn end(mut self) -> Vec<String> {
+    pub(super) async fn end(mut self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = Vec::new();
         while let Some(more) = self.clients.join_next().await {

@@ -1,41 +1,58 @@
 //! Asking the server about a user (`auth_query`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use trace::SqlState;
+use trace::{SessionId, SqlState};
 use wire::backend::{Report, tag};
 use wire::cursor::Cursor;
 use wire::frame::{body, put, put_text};
 use wire::frontend::{self, Execute, Parse};
 
-use super::Session;
-use crate::access::{Access, AuthQuery, Credential, Person, Secret, Word};
+use crate::Database;
+use crate::access::{Access, AuthQuery, Credential, Doorman, Person, Secret, Word};
 use crate::answer::Answer;
 use crate::authenticate::Stopped;
 use crate::backend::{Backend, OpenError, Opening};
+use crate::journal::Journal;
 use crate::pool::Key;
+use crate::settings;
 use crate::timer::timeout;
 
-impl Session {
-    /// What the server says about a user; from memory if it was asked not long ago.
-    pub(super) async fn ask(
+/// Where is asked, and for whom.
+pub(crate) struct Lookup<'a> {
+    pub(crate) database: &'a Database,
+    /// The server's name for it, unless query or configuration have another.
+    pub(crate) name: &'a [u8],
+    /// The secret of the database's URL, if it has one.
+    pub(crate) own: Option<Arc<Secret>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) settings: &'a settings::Registry,
+    pub(crate) doorman: &'a Doorman,
+    pub(crate) journal: &'a Arc<Journal>,
+    pub(crate) worker: usize,
+    pub(crate) session: SessionId,
+}
+
+impl Lookup<'_> {
+    /// What the server says about a user; from memory if it was asked about this person not long
+    /// ago.
+    pub(crate) async fn ask(
         &self,
         access: &Access,
         query: &AuthQuery,
-        user: &[u8],
-        database: &[u8],
+        person: Person,
     ) -> Result<Word, Stopped> {
-        let house = &self.house;
-        let person: Person = (user.into(), database.into());
-        if let Some(word) = house.doorman.known(&person, house.journal.now()) {
+        let Self { doorman, journal, .. } = self;
+        if let Some(word) = doorman.known(&person, journal.now()) {
             return Ok(word);
         }
         // Never closed.
-        let _turn = house.doorman.questions.acquire().await.map_err(|_| Stopped::Gone)?;
-        if let Some(word) = house.doorman.known(&person, house.journal.now()) {
+        let _turn = doorman.questions.acquire().await.map_err(|_| Stopped::Gone)?;
+        if let Some(word) = doorman.known(&person, journal.now()) {
             return Ok(word);
         }
-        let asked = self.ask_server(access, query, user, database);
+        let asked = self.ask_server(access, query, &person.0);
         let word = Box::pin(asked).await.map_err(|error| {
             let (OpenError::Refused(_, text)
             | OpenError::Unreachable(text)
@@ -46,7 +63,7 @@ impl Session {
                 format!("surgetank: cannot ask the server about users (auth_query): {text}"),
             ))
         })?;
-        house.doorman.learn(person, word.clone(), house.journal.now());
+        doorman.learn(person, word.clone(), journal.now());
         Ok(word)
     }
 
@@ -55,17 +72,15 @@ impl Session {
         access: &Access,
         query: &AuthQuery,
         user: &[u8],
-        database: &[u8],
     ) -> Result<Word, OpenError> {
-        let house = &self.house;
-        let configured = house.database();
+        let Self { database: configured, own, connect_timeout, .. } = self;
         let upstream = &configured.upstream;
         let is_own = upstream.user() == Some(query.user.as_str());
-        let own = house.own().filter(|_| is_own);
-        let secret = own.as_ref().or_else(|| access.users.find(query.user.as_bytes()));
+        let own = own.as_ref().filter(|_| is_own);
+        let secret = own.or_else(|| access.users.find(query.user.as_bytes()));
         let credential = secret.map_or(Credential::None, |secret| Credential::of(secret));
         let renamed = configured.server_name.as_deref().map(str::as_bytes);
-        let asked = query.database.as_deref().map(str::as_bytes).or(renamed).unwrap_or(database);
+        let asked = query.database.as_deref().map(str::as_bytes).or(renamed).unwrap_or(self.name);
         let key = Key {
             database: asked.into(),
             user: query.user.as_bytes().into(),
@@ -74,15 +89,15 @@ impl Session {
         let opening = Opening {
             upstream,
             credential: &credential,
-            limit: house.connect_timeout(),
+            limit: *connect_timeout,
             key: &Arc::new(key),
             worker: self.worker,
-            session: self.talk.who().0,
-            journal: &house.journal,
-            settings: &house.settings,
+            session: self.session,
+            journal: self.journal,
+            settings: self.settings,
         };
         let mut backend = Backend::open(opening).await?;
-        let answer = timeout(house.connect_timeout(), run(&mut backend, &query.text, user)).await;
+        let answer = timeout(*connect_timeout, run(&mut backend, &query.text, user)).await;
         backend.close().await;
         answer.unwrap_or_else(|_| Err(OpenError::Unreachable("no answer in time".to_owned())))
     }
