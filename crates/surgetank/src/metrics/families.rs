@@ -65,12 +65,23 @@ const OF_ENTRY: [Level; 2] = [
 ];
 
 /// `regulate` only.
-const OF_POOL: [Level; 5] = [
+const OF_POOL: [Level; 10] = [
     ("surgetank_pool_limit", "Most server connections.", |s| s.limit),
     ("surgetank_pool_open", "Server connections that are open or being opened.", |s| s.open),
     ("surgetank_pool_idle", "Server connections that are open and not in use.", |s| s.idle),
     ("surgetank_pool_leased", "Server connections that may be in use.", |s| s.leased),
     ("surgetank_pool_waiting", "Requests that wait for a server connection.", |s| s.waiting),
+    ("surgetank_limit", "How many short statements may execute at once.", |s| s.executing.limit),
+    ("surgetank_long_limit", "How many long statements may execute beside them.", |s| {
+        s.executing.long_limit
+    }),
+    ("surgetank_executing", "Transactions of which a short statement executes.", |s| {
+        s.executing.executing
+    }),
+    ("surgetank_long", "Transactions of which a long statement executes.", |s| s.executing.long),
+    ("surgetank_idle_in_transaction", "Transactions that are open while nothing executes.", |s| {
+        s.executing.idle
+    }),
 ];
 
 /// Refusals whose first one must be seen as a rise from zero.
