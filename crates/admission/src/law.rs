@@ -37,7 +37,8 @@ const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
 const DOWN: f64 = 1.4;
 const STEEP_DOWN: f64 = 2.4;
-/// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known so well.
+/// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known as
+/// well as this.
 const STILL: f64 = 0.025;
 const KNOWN: f64 = 0.1;
 /// The law rests after so many of those,

@@ -92,11 +92,12 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    say("\nshare of the best static size's throughput, all runs\n")?;
-    for (name, shares) in &shares {
-        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
-        let worst = shares.iter().copied().fold(f64::INFINITY, f64::min);
-        say(&format!("  {name:<16} mean {:6.1} %  worst {:6.1} %\n", mean * 100.0, worst * 100.0))?;
+    say("\nshare of the best static size's throughput\n")?;
+    for (name, shares) in &mut shares {
+        shares.sort_by(f64::total_cmp);
+        let percent = |nth: usize| shares.get(nth).map_or(f64::NAN, |share| share * 100.0);
+        let (median, worst) = (percent(shares.len() / 2), percent(0));
+        say(&format!("  {name:<16} median {median:6.1} %  worst {worst:6.1} %\n"))?;
     }
     Ok(())
 }
@@ -118,14 +119,11 @@ fn row(law: &str, judged: &Judged) -> String {
     let seconds = |a: &Option<f64>| a.map_or_else(|| "never".into(), |s| format!("{s:.1}"));
     let adapt: Vec<String> = judged.adapt.iter().map(seconds).collect();
     let phases: Vec<f64> = judged.phases.iter().map(|share| share * 100.0).collect();
+    let start = format!("  {law:<16} {:6.1} %  p99 {:6.0} ms", judged.share * 100.0, judged.p99_ms);
+    let (limits, phases, adapt) = (list(&judged.limits), list(&phases), adapt.join(" "));
+    let reports = judged.reports;
     format!(
-        "  {law:<16} {:6.1} %  p99 {:6.0} ms  limits {:<18} phases {:<18} adapt {:<14} reports {:.2}\n",
-        judged.share * 100.0,
-        judged.p99_ms,
-        list(&judged.limits),
-        list(&phases),
-        adapt.join(" "),
-        judged.reports,
+        "{start}  limits {limits:<18} phases {phases:<18} adapt {adapt:<14} reports {reports:.2}\n"
     )
 }
 

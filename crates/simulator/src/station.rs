@@ -1,7 +1,7 @@
 //! A resource shared by all who are there: the cores, the disk.
 //!
-//! All jobs advance at one pace, so a clock of its own (*virtual time*: seconds of service that each
-//! job present would have got) orders their ends for good; only the pace changes when somebody
+//! All jobs advance at one pace, so a clock of its own (*virtual time*: seconds of service that
+//! each job present would have got) orders their ends for good; only the pace changes when somebody
 //! comes or goes.
 
 use std::cmp::Ordering;

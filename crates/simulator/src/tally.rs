@@ -80,7 +80,8 @@ impl Tally {
     }
 
     /// How long after `from` it took until throughput was at least `wanted` a second, and stayed so
-    /// until `to`. A second and a half is looked at together, so that one odd second does not count.
+    /// until `to`. A second and a half is looked at together, so that one odd moment is
+    /// not counted.
     #[must_use]
     pub fn reached(&self, from: f64, to: f64, wanted: f64) -> Option<f64> {
         let stretches = self.good.get(index(from)..index(to)).unwrap_or_default();

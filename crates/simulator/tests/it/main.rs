@@ -1,6 +1,6 @@
 //! The law, in the proxy's own admission, against what the scenario files expect.
 //!
-//! A quick version: a seed, phases of 20 seconds, five static sizes for an oracle. The whole table is
+//! A quick version: a seed, phases of 20 seconds, five static sizes for an oracle. The whole table:
 //! `cargo run --release -p simulator`.
 
 use std::path::Path;
