@@ -326,3 +326,24 @@ async fn a_new_configuration_is_taken_over_whole_or_not_at_all() {
     drop((admin, client));
     fixture.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_is_shown_with_its_reason() {
+    let (fixture, admin) = start(Mode::Regulate, 3).await;
+    let client = fixture.connect().await;
+    client.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let rows = async || show(&admin, "SHOW LIMIT").await;
+    // The law begins at eight, and learns with its first slot that three is all there is. The
+    // client may have its answer a moment before it counts as idle.
+    let shown = async |name: &str| value(&rows().await[0], name).to_owned();
+    while shown("reason").await != "ceiling" || shown("idle_in_transaction").await != "1" {}
+    let rows = rows().await;
+    let names = ["database", "adaptive", "limit", "executing", "held", "ceiling", "reason"];
+    let values = names.map(|name| value(&rows[0], name));
+    assert_eq!(values[..2], ["*", "yes"]);
+    assert_eq!(values[3..], ["0", "1", "3", "ceiling"]);
+    let limit: u32 = values[2].parse().unwrap();
+    assert!((1..=3).contains(&limit), "{limit}");
+    drop((client, admin));
+    fixture.end().await;
+}
