@@ -1,6 +1,6 @@
 //! A thread that carries sessions: a runtime of its own, its own sockets to accept from.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trace::{Event, SessionId};
@@ -27,18 +26,11 @@ use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
 use crate::roster::{Badge, Card, Seat};
 use crate::stream::{Socket, Stream};
-use crate::timer::{interval, sleep, timeout};
+use crate::timer::{sleep, timeout};
 use crate::{Config, Error, Mode};
 use crate::{admin, observe, regulate};
 
-/// How often the pool is sampled.
-const SAMPLE_EVERY: Duration = Duration::from_millis(100);
-
-/// How often the pool's connections are tended.
-const TEND_EVERY: Duration = Duration::from_secs(1);
-
-/// Samples in a period of averages: a minute (`PgBouncer`'s `stats_period`).
-const TICKS_OF_A_PERIOD: u64 = 600;
+mod rounds;
 
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -115,9 +107,9 @@ impl Worker {
         let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
         if worker.number == 0 {
-            accepting.spawn(sample(Arc::clone(&worker.shared)));
+            accepting.spawn(rounds::sample(Arc::clone(&worker.shared)));
             if worker.shared.mode == Mode::Regulate {
-                accepting.spawn(tend(Arc::clone(&worker.shared), worker.number));
+                accepting.spawn(rounds::tend(Arc::clone(&worker.shared), worker.number));
             }
         }
         let mut grace = Duration::ZERO;
@@ -165,40 +157,6 @@ impl Worker {
             worker.kill.cancel();
             if timeout(ENDING, ended()).await.is_err() {
                 tracing::warn!(left = sessions.len(), "sessions did not end in time");
-            }
-        }
-    }
-}
-
-/// Ten times a second.
-async fn sample(shared: Arc<Shared>) {
-    let mut ticks = interval(SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    for number in 0_u64.. {
-        ticks.tick().await;
-        if shared.mode == Mode::Regulate {
-            shared.databases.tick(&shared.journal);
-        }
-        if number % TICKS_OF_A_PERIOD == 0 {
-            shared.journal.roster.end_period(shared.journal.now());
-        }
-    }
-}
-
-/// Once a second, for each database on its own: a server that does not answer holds up no other.
-async fn tend(shared: Arc<Shared>, worker: usize) {
-    let mut ticks = interval(TEND_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut tending: HashMap<Box<str>, AbortHandle> = HashMap::new();
-    let mut tasks = JoinSet::new();
-    loop {
-        ticks.tick().await;
-        while tasks.try_join_next().is_some() {}
-        tending.retain(|_, task| !task.is_finished());
-        for house in shared.databases.houses() {
-            let label = house.database().label().into();
-            if let hash_map::Entry::Vacant(free) = tending.entry(label) {
-                free.insert(tasks.spawn(async move { house.tend(worker).await }));
             }
         }
     }
