@@ -41,8 +41,8 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-/// Whether eight bytes hold nothing that matters, as far as can be told of all at once: no byte from
-/// `"` to `9`, where all of ASCII that matters is, and none beyond ASCII.
+/// Whether eight bytes hold nothing that matters, as far as can be told of all at once: no byte
+/// from `"` to `9`, where all of ASCII that matters is, and none beyond ASCII.
 fn are_plain(bytes: [u8; 8]) -> bool {
     const EACH: u64 = u64::MAX / 0xff;
     const TOP: u64 = EACH * 0x80;

@@ -1,9 +1,9 @@
 //! A Unix socket that is asked for room only while it has none.
 //!
 //! The kernel tells of room in a Unix socket whenever the peer has taken something, whether anybody
-//! waits for room or not (`unix_write_space`; TCP does so only after a write found none). Registered
-//! for writing as `tokio::net` does it, each request would cost one more wake-up: that of the server
-//! having read it.
+//! waits for room or not (`unix_write_space`; TCP does so only after a write found none).
+//! Registered for writing as `tokio::net` does it, each request would cost one more wake-up: that
+//! of the server having read it.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ pub(crate) struct UnixSocket {
 
 #[expect(
     deprecated,
-    reason = "what replaces it is unsafe, for things that may change their descriptor: a stream does not"
+    reason = "what replaces it is unsafe, since a descriptor may change; a stream's does not"
 )]
 fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
     AsyncFd::with_interest(stream, interest)

@@ -71,17 +71,23 @@ const OF_POOL: [Level; 10] = [
     ("surgetank_pool_idle", "Server connections that are open and not in use.", |s| s.idle),
     ("surgetank_pool_leased", "Server connections that may be in use.", |s| s.leased),
     ("surgetank_pool_waiting", "Requests that wait for a server connection.", |s| s.waiting),
-    ("surgetank_limit", "How many short statements may execute at once.", |s| s.executing.limit),
-    ("surgetank_long_limit", "How many long statements may execute beside them.", |s| {
+    ("surgetank_pool_short_limit", "How many short statements may execute at once.", |s| {
+        s.executing.limit
+    }),
+    ("surgetank_pool_long_limit", "How many long statements may execute beside them.", |s| {
         s.executing.long_limit
     }),
-    ("surgetank_executing", "Transactions of which a short statement executes.", |s| {
+    ("surgetank_pool_executing", "Transactions of which a short statement executes.", |s| {
         s.executing.executing
     }),
-    ("surgetank_long", "Transactions of which a long statement executes.", |s| s.executing.long),
-    ("surgetank_idle_in_transaction", "Transactions that are open while nothing executes.", |s| {
-        s.executing.idle
+    ("surgetank_pool_long", "Transactions of which a long statement executes.", |s| {
+        s.executing.long
     }),
+    (
+        "surgetank_pool_idle_in_transaction",
+        "Transactions that are open while nothing executes.",
+        |s| s.executing.idle,
+    ),
 ];
 
 /// Refusals whose first one must be seen as a rise from zero.
