@@ -56,7 +56,7 @@ pub(super) fn limit_state(standing: &Standing) -> LimitState {
 }
 
 impl Control {
-    /// `regulate`: what was found of each database so far, for [`Config::knees`] of a later run.
+    /// `regulate`: what was found of each database so far, for `Config::knees` of a later run.
     #[must_use]
     pub fn knees(&self) -> Vec<Knee> {
         let gates = self.shared.databases.gates();
