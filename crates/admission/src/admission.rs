@@ -172,11 +172,11 @@ impl Admission {
         if self.waiting() == 0 {
             return None;
         }
-        let standing = self.pulse.standing();
-        let [short, long] = Lane::ALL.map(|lane| {
+        let first = |lane| {
             let waits = self.fair.waiting(lane) > 0 && self.has_room(lane);
-            waits.then(|| self.fair.next(lane, now, standing)).flatten()
-        });
+            waits.then(|| self.fair.next(lane, now, || self.pulse.standing())).flatten()
+        };
+        let (short, long) = (first(Lane::Short), first(Lane::Long));
         let index = match (short, long) {
             // Connections are what both lack: whoever waits longer.
             (Some(short), Some(long)) => {

@@ -173,12 +173,17 @@ impl Fair {
         }
     }
 
-    /// Who is next: within a dyno the oldest; but the newest where the queue stands for `long` and
+    /// Who is next: within a dyno the oldest; but the newest where the queue stands for so long and
     /// the dyno is impatient.
-    pub(crate) fn next(&self, lane: Lane, now: Micros, long: Micros) -> Option<u32> {
+    pub(crate) fn next(
+        &self,
+        lane: Lane,
+        now: Micros,
+        long: impl FnOnce() -> Micros,
+    ) -> Option<u32> {
         let tenant = self.tenant(*self.orders[lane as usize].heap.first()?);
         let queue = &tenant.shares[lane as usize].queue;
-        match tenant.is_impatient() && tenant.stands(now, long) {
+        match tenant.is_impatient() && tenant.stands(now, long()) {
             true => queue.last(),
             false => queue.first(),
         }

@@ -49,7 +49,7 @@ impl Stopped {
 impl From<End> for Stopped {
     fn from(end: End) -> Self {
         match end {
-            End::Dismissed(answer) => Self::refused(answer),
+            End::Dismissed(answer) => Self::refused(*answer),
             End::Done
             | End::Terminated
             | End::ClientGone
@@ -108,7 +108,7 @@ impl Login<'_> {
     async fn listen(&mut self) -> Result<(), Stopped> {
         tokio::select! {
             biased;
-            () = &mut *self.kill => Err(End::Dismissed(self.farewell()).into()),
+            () = &mut *self.kill => Err(End::dismissed(self.farewell()).into()),
             alive = self.client.listen() => if alive { Ok(()) } else { Err(Stopped::Gone) },
         }
     }
@@ -296,7 +296,7 @@ impl Login<'_> {
         tracing::info!(?address, %user, ?delay, "a login failed");
         tokio::select! {
             biased;
-            () = &mut *self.kill => return End::Dismissed(self.farewell()).into(),
+            () = &mut *self.kill => return End::dismissed(self.farewell()).into(),
             () = sleep(delay) => {}
         }
         let (code, kind) = match method {

@@ -90,6 +90,14 @@ impl Inbox {
         }
     }
 
+    /// Lets whole messages of such kinds go on unchanged, as many as come next; says how many bytes
+    /// they are.
+    pub(crate) fn pass_run(&mut self, passes: impl Fn(u8) -> bool) -> usize {
+        let len = self.scanner.run(&self.data[self.judged..self.end], passes);
+        self.judged += len;
+        len
+    }
+
     /// Takes the last step back: its piece will be scanned again.
     pub(crate) fn step_back(&mut self) {
         self.scanner.clone_from(&self.before);

@@ -1,23 +1,40 @@
 //! The order to end, as one session hears it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Ready once the session must end. One for the session's life: it is looked at on every wait, so
-/// it registers only when the task that looks is another than before.
+/// Ready once the session must end. One for the session's life: it is looked at on every wait, and
+/// asking the token takes its lock, so it is asked only when it has rung.
 pub(crate) struct Kill {
-    token: CancellationToken,
     future: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Who is woken.
-    registered: Option<Waker>,
+    /// What the token rings.
+    bell: Option<Arc<Bell>>,
+}
+
+/// Wakes a task, and remembers that it did.
+struct Bell {
+    task: Waker,
+    has_rung: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::Release);
+        self.task.wake_by_ref();
+    }
 }
 
 impl Kill {
     pub(crate) fn new(token: &CancellationToken) -> Self {
-        let future = Box::pin(token.clone().cancelled_owned());
-        Self { token: token.clone(), future, registered: None }
+        Self { future: Box::pin(token.clone().cancelled_owned()), bell: None }
     }
 }
 
@@ -25,11 +42,16 @@ impl Future for Kill {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return if self.token.is_cancelled() { Poll::Ready(()) } else { Poll::Pending };
+        if let Some(bell) = &self.bell
+            && bell.task.will_wake(cx.waker())
+            && !bell.has_rung.load(Ordering::Acquire)
+        {
+            return Poll::Pending;
         }
-        let poll = self.future.as_mut().poll(cx);
-        self.registered = poll.is_pending().then(|| cx.waker().clone());
+        let bell = Arc::new(Bell { task: cx.waker().clone(), has_rung: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&bell));
+        let poll = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+        self.bell = poll.is_pending().then_some(bell);
         poll
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     let end = tokio::select! {
         biased;
         end = pump(lanes, &mut watch, journal, None) => end,
-        () = kill.cancelled() => End::Dismissed(card.farewell()),
+        () = kill.cancelled() => End::dismissed(card.farewell()),
     };
     watch.give_up(match &end {
         End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
@@ -317,7 +317,7 @@ impl Judge for Watch<'_> {
             frontend::tag::BIND => total.min(frontend::BIND_HEAD),
             _ => total.min(HEAD),
         };
-        let refuse = |error| End::Dismissed(Answer::protocol(&error));
+        let refuse = |error| End::dismissed(Answer::protocol(&error));
         while let Some(piece) = client.step(want).map_err(refuse)? {
             if piece.part.begins() {
                 let content = body(client.peek(piece.len));
@@ -325,7 +325,7 @@ impl Judge for Watch<'_> {
                     && SaslInitial::read(content).is_ok_and(|it| it.mechanism == MECHANISM_PLUS)
                     && let Some(answer) = self.unbindable.take()
                 {
-                    return Err(End::Dismissed(answer));
+                    return Err(End::dismissed(answer));
                 }
                 self.note_client(piece.tag, content, now);
             }
@@ -341,7 +341,10 @@ impl Judge for Watch<'_> {
         _to_client: &mut Outbox,
         now: Micros,
     ) -> Result<(), End> {
-        while let Some(piece) = server.step(server_want).map_err(End::ServerBroken)? {
+        loop {
+            let passed = server.pass_run(|tag| self.conversation.is_bulk(tag));
+            self.conversation.passed(passed, now);
+            let Some(piece) = server.step(server_want).map_err(End::ServerBroken)? else { break };
             if piece.part.begins() {
                 self.note_server(piece.tag, server.peek(piece.len), now);
             } else {

@@ -45,10 +45,17 @@ pub(crate) enum End {
     ServerGone,
     /// The server was gone before it took a byte: another may be asked the same.
     Unsent,
-    /// The client must be sent away with this answer.
-    Dismissed(Answer),
+    /// The client must be sent away with this answer; rare, so it takes no room in other ends.
+    Dismissed(Box<Answer>),
     /// What the server sent cannot be understood.
     ServerBroken(wire::Error),
+}
+
+impl End {
+    /// The client must be sent away with this answer.
+    pub(crate) fn dismissed(answer: Answer) -> Self {
+        Self::Dismissed(Box::new(answer))
+    }
 }
 
 /// Understands what passes and decides what becomes of it.

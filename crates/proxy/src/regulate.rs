@@ -139,7 +139,7 @@ impl Session {
             }
         };
         let last_word = match end {
-            End::Dismissed(answer) => Some(answer),
+            End::Dismissed(answer) => Some(*answer),
             End::ServerBroken(error) => Some(Answer::protocol(&error)),
             End::ServerGone | End::Unsent if !self.talk.heard_fatal() => {
                 Some(Answer::server_gone())
@@ -313,8 +313,10 @@ impl Session {
         let end = tokio::select! {
             biased;
             end = pump(lanes, &mut judge, &house.journal, begun) => end,
-            answer = notify::doomed(mailbox.as_deref()) => End::Dismissed(answer),
-            () = kill => End::Dismissed(card.farewell()),
+            answer = notify::doomed(mailbox.as_deref()), if mailbox.is_some() => {
+                End::dismissed(answer)
+            }
+            () = kill => End::dismissed(card.farewell()),
         };
         let (unfit, last) = (judge.unfit.take(), judge.last());
         if end == End::Unsent {

@@ -27,7 +27,7 @@ impl Micros {
     /// A span from a standard duration; saturates after 584 000 years.
     #[must_use]
     pub fn from_duration(span: Duration) -> Self {
-        Self(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+        Self(span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros().into()))
     }
 
     /// The span as a standard duration.
@@ -36,10 +36,11 @@ impl Micros {
         Duration::from_micros(self.0)
     }
 
-    /// Seconds, for arithmetic and display.
+    /// Seconds, for arithmetic and display; exact below 285 years.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "53 bits of microseconds are 285 years")]
     pub fn as_secs_f64(self) -> f64 {
-        self.to_duration().as_secs_f64()
+        self.0 as f64 / 1e6
     }
 
     /// Milliseconds, for arithmetic and display.

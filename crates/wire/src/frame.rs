@@ -93,6 +93,7 @@ impl Scanner {
     ///
     /// # Errors
     /// [`Error::Length`] if the length word is impossible; the stream cannot be read on.
+    #[inline]
     pub fn step(
         &mut self,
         input: &[u8],
@@ -114,6 +115,26 @@ impl Scanner {
         (self.tag, self.total, self.left) = (tag, total, total - len);
         let part = if self.left == 0 { Part::Whole } else { Part::First };
         Ok(Step::Piece(Piece { tag, part, len, total }))
+    }
+
+    /// How many bytes at the beginning of `input` are whole messages of kinds that `passes`: what
+    /// [`Self::step`] would say of each is known, and nothing need be kept of it. None in the middle
+    /// of a message.
+    #[must_use]
+    pub fn run(&self, input: &[u8], passes: impl Fn(u8) -> bool) -> usize {
+        if self.left > 0 {
+            return 0;
+        }
+        let mut rest = input;
+        while let [tag, length @ ..] = rest
+            && passes(*tag)
+            && let Some(length) = length.first_chunk()
+            && let Ok(total) = self.check(*tag, i32::from_be_bytes(*length))
+            && let Some(more) = rest.get(total..)
+        {
+            rest = more;
+        }
+        input.len() - rest.len()
     }
 
     fn go_on(&mut self, available: usize) -> Step {

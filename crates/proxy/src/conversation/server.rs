@@ -26,6 +26,29 @@ impl Conversation {
         }
     }
 
+    /// Whether a message of this kind, if it comes next, is one of many in a longer answer that the
+    /// client is given: no more need be known of it than of all of them together ([`Self::passed`]).
+    pub(crate) fn is_bulk(&self, tag: u8) -> bool {
+        let includes = match self.expected.front() {
+            Some(Expect::Query) => {
+                matches!(tag, tag::DATA_ROW | tag::ROW_DESCRIPTION | tag::COPY_DATA)
+            }
+            Some(Expect::Execute) => matches!(tag, tag::DATA_ROW | tag::COPY_DATA),
+            _ => false,
+        };
+        includes && !self.is_ahead()
+    }
+
+    /// Messages of which each [is one of many](Self::is_bulk) have come, so many bytes.
+    pub(crate) fn passed(&mut self, len: usize, now: Micros) {
+        if len > 0
+            && let Some(request) = self.pending.front_mut()
+        {
+            request.first_byte.get_or_insert(now);
+            request.bytes_out += len as u64;
+        }
+    }
+
     /// A message of the server has begun; `body` is as much of it as is in hand, and all of it for
     /// the small ones. A finished request includes `len`, the message's own length.
     pub(crate) fn answered(

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use std::sync::Arc;
 
-use trace::{Fingerprint, Micros, PinCause, SqlState};
+use trace::{Fingerprint, Micros, SqlState};
 use wire::Piece;
-use wire::backend::{self, Report, tag as reply};
+use wire::backend::tag as reply;
 use wire::frame::{HEADER, body};
 use wire::frontend::{self, tag};
 
@@ -23,15 +23,16 @@ use crate::conversation::{Expect, Shown};
 use crate::gate::{Last, Lease};
 use crate::observe::server_want;
 use crate::pump::{End, Judge};
-use crate::settings::{APPLICATION_NAME, OUR_NAME};
 
 mod ahead;
+mod answers;
 mod asides;
 mod messages;
 mod notices;
 mod rest;
 
 use asides::Aside;
+use messages::Told;
 
 /// How much of a client's message must be in hand.
 pub(super) fn client_want(message: u8, total: usize) -> usize {
@@ -47,7 +48,7 @@ pub(super) fn client_want(message: u8, total: usize) -> usize {
 /// A message that no client of version 3 sends.
 pub(super) fn unknown_message(message: u8) -> End {
     let text = format!("surgetank: unknown message {:?}", char::from(message));
-    End::Dismissed(Answer::new(SqlState::PROTOCOL_VIOLATION, text))
+    End::dismissed(Answer::new(SqlState::PROTOCOL_VIOLATION, text))
 }
 
 /// What becomes of a message, after what was put before it.
@@ -110,7 +111,7 @@ impl Replies<'_> {
 }
 
 fn malformed(error: &wire::Error) -> End {
-    End::Dismissed(Answer::protocol(error))
+    End::dismissed(Answer::protocol(error))
 }
 
 impl<'a> Leased<'a> {
@@ -154,6 +155,7 @@ impl<'a> Leased<'a> {
         replies: &mut Replies<'_>,
         now: Micros,
     ) -> Result<Fate, End> {
+        let foreseen = self.talk.foreseen.take();
         let conversation = &mut self.talk.conversation;
         if conversation.is_skipping() && !matches!(piece.tag, tag::SYNC | tag::TERMINATE) {
             // The server would discard it; and what is not sent need not be undone.
@@ -168,8 +170,11 @@ impl<'a> Leased<'a> {
         };
         let conversation = &mut self.talk.conversation;
         match piece.tag {
-            tag::QUERY => return Ok(self.query(content, is_whole, replies, times)),
-            tag::PARSE => return self.parse(content, is_whole, times),
+            tag::QUERY => {
+                let query = Told { content, is_whole, foreseen };
+                return Ok(self.query(&query, replies, times));
+            }
+            tag::PARSE => return self.parse(&Told { content, is_whole, foreseen }, times),
             tag::BIND => return Ok(self.bind(content, piece.total, times)),
             tag::DESCRIBE => {
                 let target = frontend::Target::read(content).map_err(|error| malformed(&error))?;
@@ -214,94 +219,6 @@ impl<'a> Leased<'a> {
         }
         client.pass(len - head);
     }
-
-    /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
-    fn reply(&mut self, piece: Piece, message: &[u8], now: Micros) -> Result<Shown, End> {
-        let content = body(message);
-        let is_aside = self.talk.conversation.hears_aside();
-        if piece.tag == reply::ERROR_RESPONSE && !is_aside && self.talk.conversation.is_ahead() {
-            let report = Report::read(content);
-            if !report.is_fatal() {
-                return self.refused_ahead(&report);
-            }
-        }
-        let heard = self
-            .talk
-            .conversation
-            .answered(piece.tag, content, message.len(), now)
-            .map_err(|_| End::ServerBroken(wire::Error::Malformed("order of answers")))?;
-        if is_aside {
-            return Ok(self.hear_aside(piece, message));
-        }
-        if piece.tag == reply::ERROR_RESPONSE {
-            self.failed(content);
-        }
-        if let Some((target, key)) = self.soon
-            && self.talk.block == Block::Closed
-            && !self.talk.conversation.is_ahead()
-        {
-            target.attach(key);
-            self.soon = None;
-        }
-        if piece.tag == reply::COMMAND_COMPLETE {
-            self.completed(content);
-        }
-        if piece.tag == reply::PARAMETER_STATUS
-            && let Ok((name, value)) = backend::parameter(content)
-        {
-            return Ok(self.reported(name, value));
-        }
-        if let Some(request) = heard.done {
-            self.note_statement(request.statement);
-            self.talk.journal.request(request);
-        }
-        if piece.tag == reply::NOTIFICATION_RESPONSE && self.is_heard_elsewhere(content) {
-            return Ok(Shown::Nobody);
-        }
-        Ok(heard.shown)
-    }
-
-    /// A request of the client's has failed.
-    fn failed(&mut self, content: &[u8]) {
-        let (report, statement) = (Report::read(content), self.talk.conversation.statement());
-        self.transaction_ended(false);
-        if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
-            self.mind_stale_plan(content, statement);
-        }
-        self.talk.residue.note_rollback();
-        self.server.statements.undo(&self.talk.conversation.take_undone());
-        if self.talk.conversation.is_uncertain() {
-            self.talk.pin(PinCause::Unknown, statement);
-        }
-        if report.is_fatal() {
-            self.talk.hear_fatal();
-        }
-    }
-
-    /// Minds the few commands that clear things up.
-    fn completed(&mut self, content: &[u8]) {
-        if !matches!(content, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
-            return;
-        }
-        if !self.talk.conversation.is_preparing() {
-            self.talk.names.clear();
-        }
-        if content == b"DISCARD ALL\0" {
-            self.talk.residue.discarded();
-        }
-    }
-
-    /// The server says that a setting has changed.
-    fn reported(&mut self, name: &[u8], value: &[u8]) -> Shown {
-        self.hear_parameter(name, value);
-        if name == APPLICATION_NAME && value == OUR_NAME {
-            return Shown::Nobody;
-        }
-        let registry = &self.house.settings;
-        self.talk.told = registry.reported_with(&self.talk.told, name, value);
-        self.talk.residue.note_report(name);
-        Shown::Client
-    }
 }
 
 impl Judge for Leased<'_> {
@@ -345,6 +262,8 @@ impl Judge for Leased<'_> {
         self.last.at = now;
         self.take_turns(&mut Replies(server, to_client));
         loop {
+            let passed = self.pass_bulk(server);
+            self.talk.conversation.passed(passed, now);
             let is_aside = self.talk.conversation.hears_aside();
             let want = |message: u8, total: usize| match is_aside {
                 true => total.min(ROW_MAX),

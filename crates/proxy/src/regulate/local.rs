@@ -39,7 +39,7 @@ enum Fate {
 impl Session {
     /// Hears the client as far as no server connection is needed.
     pub(super) fn local(&mut self) -> Result<Local, End> {
-        let refuse = |error| End::Dismissed(Answer::protocol(&error));
+        let refuse = |error| End::dismissed(Answer::protocol(&error));
         while !self.client.outbox.is_full() {
             let Some(piece) = self.client.inbox.step(client_want).map_err(refuse)? else {
                 return Ok(Local::Done);
@@ -92,7 +92,7 @@ impl Session {
                     }
                     // Portals do not outlive their transaction; closing none is no error.
                     Ok(Target::Portal(_)) => {}
-                    Err(error) => return Err(End::Dismissed(Answer::protocol(&error))),
+                    Err(error) => return Err(End::dismissed(Answer::protocol(&error))),
                 }
                 backend::put_bare(client.outbox.bytes(), reply::CLOSE_COMPLETE);
             }
@@ -130,14 +130,15 @@ impl Session {
 
     /// The statement with which the request begins, if it matters now.
     pub(super) fn first_statement(&mut self) -> Fingerprint {
+        self.talk.foreseen = None;
         if !self.house.gate.is_curious() {
             return Fingerprint::NONE;
         }
         let inbox = &mut self.client.inbox;
         let Ok(Some(piece)) = inbox.step(client_want) else { return Fingerprint::NONE };
-        let statement = self.talk.statement_of(piece.tag, body(inbox.peek(piece.len)));
+        self.talk.foreseen = self.talk.reading_of(piece.tag, body(inbox.peek(piece.len)));
         inbox.step_back();
-        statement
+        self.talk.foreseen.map_or(Fingerprint::NONE, |reading| reading.fingerprint)
     }
 
     /// The next message gets no server connection: takes it out and says why, unless nobody listens
@@ -146,7 +147,8 @@ impl Session {
         // It was scanned before, so it is there and sound.
         let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return };
         let content = body(self.client.inbox.peek(piece.len));
-        let statement = self.talk.statement_of(piece.tag, content);
+        let reading = self.talk.reading_of(piece.tag, content);
+        let statement = reading.map_or(Fingerprint::NONE, |reading| reading.fingerprint);
         let kind = match piece.tag {
             tag::QUERY => RequestKind::Simple,
             tag::FUNCTION_CALL => RequestKind::Function,
@@ -184,7 +186,7 @@ impl Talk {
 
 /// The answer to what is larger than we can hold.
 pub(super) fn too_large(what: &str, limit: usize) -> End {
-    End::Dismissed(Answer::new(
+    End::dismissed(Answer::new(
         SqlState(*b"54000"),
         format!("surgetank: {what} (limit {limit}); use observe mode for such a client"),
     ))

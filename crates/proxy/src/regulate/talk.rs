@@ -87,6 +87,8 @@ pub(super) struct Talk {
     pub(super) mail: Mail,
     /// Channels that a listener of ours hears for it.
     pub(super) listening: Option<Listening>,
+    /// The reading of the next message, if it was looked at before its turn.
+    pub(super) foreseen: Option<Reading>,
     /// A request was refused: the rest of its batch is not heard.
     pub(super) refusing: bool,
     fatal: bool,
@@ -119,6 +121,7 @@ impl Talk {
             begin: None,
             mail: Mail::default(),
             listening: None,
+            foreseen: None,
             refusing: false,
             fatal: false,
             arrived: None,
@@ -258,24 +261,18 @@ impl Talk {
         UnnamedId { session: self.conversation.session(), number: self.unnamed_number }
     }
 
-    /// The statement that a message names or contains, for the record of a request that gets no
-    /// further.
-    pub(super) fn statement_of(&self, tag: u8, body: &[u8]) -> Fingerprint {
+    /// The reading of the statement that a message names or contains.
+    pub(super) fn reading_of(&self, tag: u8, body: &[u8]) -> Option<Reading> {
         match tag {
-            frontend::tag::QUERY => self.journal.read(frontend::text_head(body)).fingerprint,
-            frontend::tag::PARSE => Parse::read(body)
-                .map_or(Fingerprint::NONE, |parse| self.journal.read(parse.query).fingerprint),
-            frontend::tag::BIND => match BindHead::read(body) {
-                Some(head) if head.statement.is_empty() => {
-                    self.unnamed.as_ref().map_or(Fingerprint::NONE, |u| u.reading.fingerprint)
-                }
-                Some(head) => self
-                    .names
-                    .get(head.statement)
-                    .map_or(Fingerprint::NONE, |prepared| prepared.reading.fingerprint),
-                None => Fingerprint::NONE,
+            frontend::tag::QUERY => Some(self.journal.read(frontend::text_head(body))),
+            frontend::tag::PARSE => {
+                Parse::read(body).ok().map(|parse| self.journal.read(parse.query))
+            }
+            frontend::tag::BIND => match BindHead::read(body)?.statement {
+                [] => self.unnamed.as_ref().map(|unnamed| unnamed.reading),
+                name => self.names.get(name).map(|prepared| prepared.reading),
             },
-            _ => Fingerprint::NONE,
+            _ => None,
         }
     }
 

@@ -29,7 +29,7 @@ impl Session {
                     Turn::CalledOff => return Err(Failure::CalledOff),
                 },
                 () = &mut *kill => {
-                    return Err(Failure::Over(End::Dismissed(talk.journal.card.farewell())));
+                    return Err(Failure::Over(End::dismissed(talk.journal.card.farewell())));
                 }
                 alive = client.listen() => if !alive {
                     return Err(Failure::Over(End::ClientGone));

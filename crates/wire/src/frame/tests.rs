@@ -69,6 +69,41 @@ proptest! {
     }
 
     #[test]
+    fn a_run_is_what_single_steps_would_give(
+        messages in proptest::collection::vec(message(), 0..12),
+        cut in 0_usize..400,
+        least in any::<u8>(),
+    ) {
+        let mut stream = Vec::new();
+        for (tag, body) in &messages {
+            put(&mut stream, *tag, |out| out.extend_from_slice(body));
+        }
+        stream.truncate(cut);
+        let mut scanner = Scanner::new(MESSAGE_MAX);
+        let run = scanner.run(&stream, |tag| tag >= least);
+        let mut stepped = 0;
+        let mut rest = stream.as_slice();
+        while let Ok(Step::Piece(piece)) = scanner.step(rest, |_, total| total)
+            && piece.tag >= least
+        {
+            stepped += piece.len;
+            rest = rest.get(piece.len..).expect("a piece lies within the input");
+        }
+        prop_assert_eq!(run, stepped);
+    }
+
+    #[test]
+    fn a_run_does_not_begin_within_a_message(bytes in 6_usize..20) {
+        let mut stream = Vec::new();
+        put(&mut stream, b'D', |out| out.extend_from_slice(&[0; 40]));
+        let mut scanner = Scanner::new(MESSAGE_MAX);
+        let (begun, rest) = stream.split_at(bytes);
+        let first = scanner.step(begun, |_, _| HEADER).expect("it is sound");
+        prop_assert!(matches!(first, Step::Piece(_)));
+        prop_assert_eq!(scanner.run(rest, |_| true), 0);
+    }
+
+    #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut scanner = Scanner::new(1 << 20);
         let mut rest = bytes.as_slice();

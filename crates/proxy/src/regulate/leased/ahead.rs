@@ -83,6 +83,6 @@ impl Leased<'_> {
         let code = SqlState::from_bytes(report.code).unwrap_or(SqlState::CONNECTION_FAILURE);
         let words = String::from_utf8_lossy(report.message);
         let text = format!("surgetank: the transaction could not be begun: {words}");
-        Err(End::Dismissed(Answer::new(code, text)))
+        Err(End::dismissed(Answer::new(code, text)))
     }
 }

@@ -11,21 +11,36 @@ use wire::frontend::{self, BindHead, Parse, Target};
 
 use super::{Fate, Leased, Repeat, Replies, malformed};
 use crate::conversation::{Expect, OurReply, Shown, Times};
-use crate::journal::Reading;
+use crate::journal::{Journal, Reading};
 use crate::pump::End;
 use crate::regulate::local::too_large;
 use crate::regulate::talk::{PARSE_MAX, Place};
 use crate::regulate::tidying::Tidying;
 use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room};
 
+/// What a message tells that brings a statement's text.
+pub(super) struct Told<'a> {
+    pub(super) content: &'a [u8],
+    /// Whether all of it is in hand.
+    pub(super) is_whole: bool,
+    /// The text's reading, if it was read before its turn.
+    pub(super) foreseen: Option<Reading>,
+}
+
+impl Told<'_> {
+    fn read(&self, text: &[u8], journal: &Journal) -> Reading {
+        self.foreseen.unwrap_or_else(|| journal.read(text))
+    }
+}
+
 impl Leased<'_> {
     pub(super) fn query(
         &mut self,
-        content: &[u8],
-        is_whole: bool,
+        told: &Told<'_>,
         replies: &mut Replies<'_>,
         times: Times,
     ) -> Fate {
+        let Told { content, is_whole, .. } = *told;
         let text = frontend::text_head(content);
         if is_whole && let Some((done, statement)) = self.talk.tidy_up(text, Place::OnServer) {
             self.repeat = Repeat::No;
@@ -45,7 +60,7 @@ impl Leased<'_> {
         // "A simple Query message also destroys the unnamed statement."
         self.server.statements.unnamed = OnServer::Nobodys;
         self.talk.drop_unnamed();
-        let reading = self.talk.journal.read(text);
+        let reading = told.read(text, &self.talk.journal);
         self.mind_unlisten(text, reading.kind);
         if !is_whole {
             self.talk.pin(PinCause::Unknown, reading.fingerprint);
@@ -60,12 +75,8 @@ impl Leased<'_> {
         Fate::Pass
     }
 
-    pub(super) fn parse(
-        &mut self,
-        content: &[u8],
-        is_whole: bool,
-        times: Times,
-    ) -> Result<Fate, End> {
+    pub(super) fn parse(&mut self, told: &Told<'_>, times: Times) -> Result<Fate, End> {
+        let Told { content, is_whole, .. } = *told;
         if !is_whole {
             // The unnamed one may pass in pieces, since the session is pinned to where it goes.
             return if content.first() == Some(&0) {
@@ -81,7 +92,7 @@ impl Leased<'_> {
         self.mind_unlisten(parse.query, sql::Kind::Other);
         let rest = statements::content(content, &parse);
         if parse.name.is_empty() {
-            let reading = self.talk.journal.read(parse.query);
+            let reading = told.read(parse.query, &self.talk.journal);
             let id = self.talk.set_unnamed(rest, reading);
             self.server.statements.unnamed = OnServer::Of(id);
             self.expect(Expect::Parse(None, Shown::Client), times);
@@ -90,7 +101,7 @@ impl Leased<'_> {
         }
         let (journal, meaning) = (&self.talk.journal, self.talk.settings.meaning());
         let statements = &self.house.statements;
-        let prepared = statements.intern(rest, meaning, || journal.read(parse.query));
+        let prepared = statements.intern(rest, meaning, || told.read(parse.query, journal));
         if self.talk.residue.is_meaning_open() {
             self.server.statements.spoil(prepared.id);
         }

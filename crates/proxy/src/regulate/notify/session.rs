@@ -23,6 +23,18 @@ use crate::regulate::talk::Mail;
 impl Session {
     /// Hears the client, and hands it what is notified meanwhile.
     pub(in crate::regulate) async fn listen(&mut self) -> Result<(), End> {
+        let Self { client, talk, kill, .. } = self;
+        if talk.listening.is_some() {
+            return Box::pin(self.listen_with_mailbox()).await;
+        }
+        tokio::select! {
+            biased;
+            alive = client.listen() => if alive { Ok(()) } else { Err(End::ClientGone) },
+            () = kill => Err(End::dismissed(talk.journal.card.farewell())),
+        }
+    }
+
+    async fn listen_with_mailbox(&mut self) -> Result<(), End> {
         loop {
             let Self { client, talk, kill, .. } = self;
             let listening = talk.listening.as_ref();
@@ -49,9 +61,9 @@ impl Session {
                 },
                 () = arrived => {}
                 answer = doomed(mailbox.as_deref()) => {
-                    return Err(End::Dismissed(answer));
+                    return Err(End::dismissed(answer));
                 }
-                () = kill => return Err(End::Dismissed(talk.journal.card.farewell())),
+                () = kill => return Err(End::dismissed(talk.journal.card.farewell())),
             }
         }
     }
@@ -133,10 +145,10 @@ impl Session {
                     return Ok(answer.unwrap_or_else(|_| Err(Answer::server_gone())));
                 }
                 answer = doomed(Some(&own.mailbox)) => {
-                    return Err(End::Dismissed(answer));
+                    return Err(End::dismissed(answer));
                 }
                 () = &mut self.kill => {
-                    return Err(End::Dismissed(self.talk.journal.card.farewell()));
+                    return Err(End::dismissed(self.talk.journal.card.farewell()));
                 }
                 alive = self.client.listen() => if !alive { return Err(End::ClientGone) },
             }
