@@ -26,8 +26,8 @@ pub(crate) const BUFFER: usize = 16 * 1024;
 /// No more is read while an outbox holds so much.
 pub(crate) const BACKLOG: usize = 64 * 1024;
 
-/// Memory that an empty outbox keeps: room for a few rewritten messages.
-const OUTBOX_KEPT: usize = 512;
+/// Memory that an empty outbox keeps: room for a rewritten message, not for a greeting.
+const OUTBOX_KEPT: usize = 128;
 
 /// Free buffers that one thread keeps.
 const FREE_MAX: usize = 64;

@@ -111,7 +111,8 @@ impl Conversation {
             backend: BackendPid::NONE,
             expected: VecDeque::new(),
             ahead: 0,
-            pending: VecDeque::new(),
+            // Few clients ask for more than one thing at a time, and most are idle.
+            pending: VecDeque::with_capacity(1),
             batch: Batch::None,
             transaction: TransactionState::Idle,
             copy: CopyIn::No,

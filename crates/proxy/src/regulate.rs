@@ -147,8 +147,8 @@ impl Session {
             End::ServerGone | End::Unsent | End::Done | End::Terminated | End::ClientGone => None,
         };
         match last_word.filter(|_| self.may_speak) {
-            Some(answer) => self.client.dismiss(&answer).await,
-            None => self.client.part().await,
+            Some(answer) => Box::pin(self.client.dismiss(&answer)).await,
+            None => Box::pin(self.client.part()).await,
         }
     }
 
@@ -246,7 +246,7 @@ impl Session {
                     None => lease.lost(),
                 },
                 Take::Replace(victim) => {
-                    victim.close().await;
+                    Box::pin(victim.close()).await;
                     return self.open(lease).await;
                 }
                 Take::Open => return self.open(lease).await,
@@ -271,7 +271,7 @@ impl Session {
         match Box::pin(Backend::open(opening)).await {
             Ok(backend) if house.generation() != self.generation => {
                 // It leads where the configuration no longer does.
-                backend.close().await;
+                Box::pin(backend.close()).await;
                 lease.lost();
                 self.follow();
                 Box::pin(self.connect(lease)).await
@@ -299,7 +299,7 @@ impl Session {
         let card = Arc::clone(&talk.journal.card);
         let mark = (client.inbox.mark(), client.outbox.len());
         let assigned = talk.assigned_at();
-        let mailbox = talk.listening.as_ref().map(notify::Listening::mailbox);
+        let mailbox = talk.listening.as_ref().map(|own| own.mailbox());
         let place = (&*entry.target, &backend.cancel_key);
         let mut judge = Leased::new(talk, &mut backend.state, (house, &lease), place);
         judge.begin(to_server, &mut client.outbox);
@@ -336,7 +336,7 @@ impl Session {
             if backend.state.settings.is_some() {
                 lease.give_back(backend, last).await;
             } else {
-                backend.close().await;
+                Box::pin(backend.close()).await;
                 drop(lease);
             }
             if let Some(answer) = unfit {
@@ -344,7 +344,7 @@ impl Session {
             }
             return Ok(());
         }
-        self.abandon(lease, backend, &end).await;
+        Box::pin(self.abandon(lease, backend, &end)).await;
         Err(end)
     }
 

@@ -220,6 +220,14 @@ enum Way {
     In(Guest),
 }
 
+/// How a client that was let in is served.
+enum Session<R> {
+    /// By this, to its end.
+    Regulated(R),
+    /// It is, with its first packet, to be connected to a server of its own.
+    Observed(Box<(Client, Vec<u8>)>),
+}
+
 /// One that was let in; what stands for it is dropped in this order.
 struct Guest {
     entry: Arc<Entry>,
@@ -230,41 +238,66 @@ struct Guest {
 impl Worker {
     /// Carries one connection from its first packet to its end.
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, dyno: Option<Arc<str>>) {
+        // In boxes, all that is not for long: a session is carried in here as long as it lives, and
+        // what is an argument of a future stays in it to its end.
+        let Some((guest, session)) = Box::pin(self.arrive(stream, peer, dyno)).await else {
+            return;
+        };
+        match session {
+            Session::Regulated(session) => session.await,
+            Session::Observed(arrival) => Box::pin(self.observe(arrival, &guest)).await,
+        }
+    }
+
+    /// Hears what a connection is for, and does it unless it is a session.
+    async fn arrive(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        dyno: Option<Arc<str>>,
+    ) -> Option<(Guest, Session<impl Future<Output = ()> + use<>>)> {
         let arrived = self.shared.journal.now();
         // A client that lost its power must not hold a server connection for ever.
         let alive = SockRef::from(&stream).set_keepalive(true);
         if let Err(error) = alive.and_then(|()| stream.set_nodelay(true)) {
             tracing::debug!(%peer, %error, "the connection ended at once");
-            return;
+            return None;
         }
         let client = Client::new(Stream::Plain(Socket::Tcp(stream)), Some(peer.ip()));
-        // In boxes, all that is not for long: a session is carried in here as long as it lives, and
-        // what is an argument of a future stays in it to its end.
-        let Some((client, wish)) = Box::pin(self.hear(client)).await else { return };
+        let (client, wish) = self.hear(client).await?;
         let packet = match wish {
             Wish::Session(packet) => packet,
             Wish::Cancel(packet) => {
-                self.kill.run_until_cancelled(Box::pin(self.cancel(&packet))).await;
+                self.kill.run_until_cancelled(self.cancel(&packet)).await;
                 // The client waits for the end of this connection.
-                return Box::pin(client.part()).await;
+                client.part().await;
+                return None;
             }
         };
-        let Ok(Startup::Session(session)) = startup::read(&packet) else { return };
+        let Ok(Startup::Session(session)) = startup::read(&packet) else { return None };
         let addresses = (peer, client.stream.local_addr());
         let badge = self.badge(&session, dyno.as_deref(), addresses, arrived);
         match self.way(badge) {
-            Way::Out(answer) => Box::pin(client.dismiss(&answer)).await,
+            Way::Out(answer) => {
+                client.dismiss(&answer).await;
+                None
+            }
             Way::Admin(badge) => {
                 let control = Control::new(&self.shared);
                 Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
+                None
             }
-            Way::In(guest) => match &guest.entry.house {
-                Some(house) => {
-                    let place = (house, self.number);
-                    regulate::serve(client, packet, place, &guest.seat.card).await;
-                }
-                None => Box::pin(self.observe(client, packet, &guest)).await,
-            },
+            Way::In(guest) => {
+                let session = match &guest.entry.house {
+                    Some(house) => {
+                        let place = (house, self.number);
+                        let card = &guest.seat.card;
+                        Session::Regulated(regulate::serve(client, packet, place, card))
+                    }
+                    None => Session::Observed(Box::new((client, packet))),
+                };
+                Some((guest, session))
+            }
         }
     }
 
@@ -332,7 +365,8 @@ impl Worker {
         Way::In(Guest { entry, seat, _open: open })
     }
 
-    async fn observe(&self, client: Client, packet: Vec<u8>, guest: &Guest) {
+    async fn observe(&self, arrival: Box<(Client, Vec<u8>)>, guest: &Guest) {
+        let (client, packet) = *arrival;
         let card = &guest.seat.card;
         let waits = Box::pin(wait_at_door(client, &guest.entry, card));
         let Some(client) = waits.await else { return };

@@ -66,18 +66,19 @@ pub enum Step {
 /// Knows where in the stream of messages the input stands.
 #[derive(Clone, Debug)]
 pub struct Scanner {
+    // Small, for every session has some: no length exceeds `MESSAGE_MAX`.
     tag: u8,
-    total: usize,
+    total: u32,
     /// Bytes of the present message that were not scanned yet; 0 between messages.
-    left: usize,
-    limit: usize,
+    left: u32,
+    limit: u32,
 }
 
 impl Scanner {
     /// A stream that begins with a message; a message may have `limit` bytes with its header.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { tag: 0, total: 0, left: 0, limit: limit.min(MESSAGE_MAX) }
+        Self { tag: 0, total: 0, left: 0, limit: small(limit.min(MESSAGE_MAX)) }
     }
 
     /// Whether the stream stands between two messages.
@@ -112,7 +113,7 @@ impl Scanner {
             return Ok(Step::Need(wanted));
         }
         let len = input.len().min(total);
-        (self.tag, self.total, self.left) = (tag, total, total - len);
+        (self.tag, self.total, self.left) = (tag, small(total), small(total - len));
         let part = if self.left == 0 { Part::Whole } else { Part::First };
         Ok(Step::Piece(Piece { tag, part, len, total }))
     }
@@ -141,20 +142,25 @@ impl Scanner {
         if available == 0 {
             return Step::Need(1);
         }
-        let len = available.min(self.left);
-        self.left -= len;
+        let len = available.min(self.left as usize);
+        self.left -= small(len);
         let part = if self.left == 0 { Part::Last } else { Part::Middle };
-        Step::Piece(Piece { tag: self.tag, part, len, total: self.total })
+        Step::Piece(Piece { tag: self.tag, part, len, total: self.total as usize })
     }
 
     fn check(&self, tag: u8, length: i32) -> Result<usize, Error> {
-        let limit = self.limit;
+        let limit = self.limit as usize;
         let length = usize::try_from(length).unwrap_or(0);
         if length < 4 || length >= limit {
             return Err(Error::Length { tag, length, limit });
         }
         Ok(length + 1)
     }
+}
+
+/// A length of at most [`MESSAGE_MAX`].
+fn small(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// The body of a whole message; empty if `message` is shorter than a header.

@@ -146,7 +146,8 @@ impl Lease {
         backend.rested = last.at;
         if let Some(stale) = self.put(backend, last) {
             let (lease, backend) = stale;
-            backend.close().await;
+            // Rare: not a part of every session.
+            Box::pin(backend.close()).await;
             drop(lease);
         }
     }

@@ -80,7 +80,7 @@ impl Talk {
         if std::mem::take(&mut self.mail) == Mail::AllHere {
             return false;
         }
-        let is_active = self.listening.as_ref().is_some_and(super::notify::Listening::is_active);
+        let is_active = self.listening.as_ref().is_some_and(|own| own.is_active());
         let leaves =
             |word: &[u8]| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
         is_active && (leaves(b"unlisten") || leaves(b"discard"))

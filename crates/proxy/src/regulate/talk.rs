@@ -80,13 +80,13 @@ pub(super) struct Talk {
     /// Texts of the statements that may be named in a notice; kept only if it is wanted.
     minded: Vec<(Fingerprint, Box<str>)>,
     /// What the client is to be told next.
-    pub(super) notice: Option<Answer>,
+    pub(super) notice: Option<Box<Answer>>,
     pub(super) block: Block,
     /// The last `BEGIN` that was deferred.
     pub(super) begin: Option<(Begin, Arc<Prepared>)>,
     pub(super) mail: Mail,
     /// Channels that a listener of ours hears for it.
-    pub(super) listening: Option<Listening>,
+    pub(super) listening: Option<Box<Listening>>,
     /// The reading of the next message, if it was looked at before its turn.
     pub(super) foreseen: Option<Reading>,
     /// A request was refused: the rest of its batch is not heard.
@@ -230,7 +230,7 @@ impl Talk {
         self.journal.record(Event::SessionPinned { at: since, session, cause, statement });
         if self.notices == Notices::On {
             let text = self.minded.iter().find(|(known, _)| *known == statement);
-            self.notice = Some(notice(cause, text.map(|(_, text)| &**text)));
+            self.notice = Some(Box::new(notice(cause, text.map(|(_, text)| &**text))));
         }
     }
 

@@ -37,7 +37,7 @@ impl Session {
     async fn listen_with_mailbox(&mut self) -> Result<(), End> {
         loop {
             let Self { client, talk, kill, .. } = self;
-            let listening = talk.listening.as_ref();
+            let listening = talk.listening.as_deref();
             let mailbox = listening.map(Listening::mailbox);
             // Notifications are for clients in no transaction.
             let listening = listening.filter(|_| talk.status() == b'I' && !talk.refusing);
@@ -128,7 +128,7 @@ impl Session {
             Some(own) => own,
             none => {
                 let board = Exchange::board(&self.house, place.clone(), None);
-                none.insert(Listening::new(session, board))
+                none.insert(Box::new(Listening::new(session, board)))
             }
         };
         own.channels.insert(channel.clone());
