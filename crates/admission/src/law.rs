@@ -62,9 +62,11 @@ const LONG_RISE: f64 = 1.01;
 const LONG_OTHER: f64 = 2.0;
 /// At least so many of them run beside the limit.
 const LONG_LEAST: u32 = 2;
-/// From this part of backends that wait for locks the limit does not grow, and from that it falls.
+/// From this part of backends that wait for locks the limit does not grow, and from that it falls,
 const LOCKED: f64 = 0.85;
 const JAMMED: f64 = 0.95;
+/// if so many execute that a part of them says something, and the pairs say nothing.
+const LOCKED_LEAST: f64 = 8.0;
 /// What is left of the limit after the server refused a connection.
 const REFUSED: f64 = 0.7;
 /// Refusals within this time are one.
@@ -264,7 +266,7 @@ impl Law {
         };
         let mut step = GAIN * gap * sure.min(1.0) * urgency;
         let mut cause = LimitCause::Measured;
-        let locked = window.blocked.map_or(0.0, |blocked| blocked / window.executing.max(1.0));
+        let locked = self.locked(window, sure);
         if locked > LOCKED && step > 0.0 {
             (step, cause) = (0.0, LimitCause::Locked);
         }
@@ -293,6 +295,14 @@ impl Law {
         } else {
             self.probe_anew();
         }
+    }
+
+    /// The part of backends that wait for locks, as far as it counts. What is sure of the elasticity
+    /// knows more of locks than a glance at them each second; and of few all but one may wait in the
+    /// best of cases.
+    fn locked(&self, window: &Window, sure: f64) -> f64 {
+        let blocked = window.blocked.filter(|_| sure < 1.0 && window.executing >= LOCKED_LEAST);
+        blocked.map_or(0.0, |blocked| blocked / window.executing)
     }
 
     /// While long statements run the limit is theirs too, and what the pairs show is about both:

@@ -186,21 +186,37 @@ fn a_restart_keeps_the_limit_and_forgets_why() {
     assert_eq!(law.change().cause, LimitCause::Restarted);
 }
 
-#[test]
-fn locks_stop_growth_and_turn_it_back() {
-    let blocked = |part: f64| {
-        let mut law = Law::remembering(1, 40);
-        let mut toy = Toy::new(|limit| 100.0 * limit);
-        for _ in 0..20 {
-            let mut window = toy.window(law.decision());
-            window.blocked = Some(part * window.executing);
-            law.slot_ended(&window);
+/// Where the law is after some seconds in which so many of a hundred backends waited for locks.
+fn after_locks(start: u32, part: f64, throughput: fn(f64) -> f64) -> f64 {
+    let mut law = Law::remembering(1, start);
+    let mut toy = Toy::new(throughput);
+    for _ in 0..20 {
+        let mut window = toy.window(law.decision());
+        window.blocked = Some(part * window.executing);
+        // So few and so unlike that their number says nothing.
+        if throughput(1.0) < 10.0 {
+            window.held_squares *= 20.0;
+            window.done = 12;
         }
-        centre(&law)
-    };
-    assert!(blocked(0.2) > 100.0);
-    assert!((blocked(0.9) - 40.0).abs() < 1e-9);
-    assert!(blocked(0.97) < 25.0);
+        law.slot_ended(&window);
+    }
+    centre(&law)
+}
+
+#[test]
+fn locks_stop_growth_and_turn_it_back_where_nothing_else_is_known() {
+    let unclear = |limit: f64| 5.0 * limit.powf(0.3);
+    let free = after_locks(40, 0.2, unclear);
+    assert!(free > 41.0, "{free}");
+    let held = after_locks(40, 0.9, unclear);
+    assert!((held - 40.0).abs() < 1e-9, "{held}");
+    assert!(after_locks(40, 0.97, unclear) < 25.0);
+}
+
+#[test]
+fn what_is_sure_of_the_elasticity_knows_more_than_a_glance_at_locks() {
+    assert!(after_locks(40, 0.97, |limit| 100.0 * limit) > 100.0);
+    assert!(after_locks(3, 1.0, |limit| 100.0 * limit.min(8.0)) > 6.0, "all but one of few wait");
 }
 
 #[test]
