@@ -30,8 +30,8 @@ const SURGE: f64 = 3.0;
 const BEFORE: Duration = Duration::from_secs(6);
 const AFTER: Duration = Duration::from_secs(8);
 
-/// The surge is so many blocks, and its beginning is judged with it.
-const TIMES: u32 = 4;
+/// The surge, whose beginning is judged with it.
+const LASTS: Duration = Duration::from_secs(60);
 
 /// Latency is looked at by halves of a second after the surge.
 const SLOT: Duration = Duration::from_millis(500);
@@ -52,7 +52,10 @@ struct Shown {
 }
 
 pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
-    let mut arms = vec![Arm::Adaptive, Arm::Static(SIZE)];
+    let mut arms = vec![Arm::Adaptive];
+    if bench.plan.thorough {
+        arms.push(Arm::Static(SIZE));
+    }
     match bench.ground.pgbouncer {
         Some(_) => arms.push(Arm::PgBouncer(SIZE)),
         None => say("\nG6  pgbouncer is not installed: nothing to compare with")?,
@@ -108,7 +111,7 @@ fn judge(bench: &Bench, arm: Arm, [share, p99, recovery]: [Estimate; 3]) {
 
 async fn surge(bench: &Bench, arm: Arm, capacity: f64) -> anyhow::Result<Shown> {
     let pooler: Pooler = bench.ground.start(arm)?;
-    let span = bench.plan.block * TIMES;
+    let span = LASTS;
     let rates = [(CALM * capacity, BEFORE), (SURGE * capacity, span), (CALM * capacity, AFTER)];
     let requests = Surge { pooler: &pooler, work: WORK, seed: bench.seed() }.run(&rates).await?;
     let (from, to) = (BEFORE, BEFORE + span);

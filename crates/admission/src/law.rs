@@ -26,7 +26,7 @@ use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
 use random::Random;
-use regime::{Levels, Regime};
+use regime::{Levels, Look, Regime};
 
 /// The limit on a database that nothing is known of.
 const COLD: f64 = 8.0;
@@ -45,6 +45,8 @@ const KNOWN: f64 = 0.1;
 const STEADY: i32 = 4;
 /// for so many slots.
 const REST: u32 = 6;
+/// And for so many after one that did not count.
+const UNBOUND: u32 = 3;
 /// A slot counts if for this part of it somebody waited.
 const SATURATED: f64 = 0.7;
 /// Long statements run, if there are so many as a mean.
@@ -67,6 +69,10 @@ const LOCKED: f64 = 0.85;
 const JAMMED: f64 = 0.95;
 /// if so many execute that a part of them says something, and the pairs say nothing.
 const LOCKED_LEAST: f64 = 8.0;
+/// A new regime is congested if so many times more execute than there is work done at once, by what
+/// statements cost at their best; it begins again with so many times that work, at least.
+const CONGESTED: f64 = 16.0;
+const CONGESTED_TO: f64 = 2.0;
 /// What is left of the limit after the server refused a connection.
 const REFUSED: f64 = 0.7;
 /// Refusals within this time are one.
@@ -179,7 +185,9 @@ impl Law {
                     self.pace.lengthen(2.0);
                 }
                 self.evidence.fade(0.97);
-                self.probe_anew();
+                // What the larger limit of a pair does not bind, the smaller one does: to go on with
+                // pairs would be to take away half the time what is asked for.
+                self.probe = Probe::rest(UNBOUND);
             }
         }
         self.decision()
@@ -234,17 +242,39 @@ impl Law {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        if self.regime.changed(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
-            self.evidence.fade(0.05);
-            self.pace.restart(window, sample.seconds);
-            self.steady = 0;
-            self.probe_anew();
-            return;
+        match self.regime.look(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
+            Look::Same => {}
+            Look::Odd => {
+                // Half of a pair in one regime and half in another would show anything at all.
+                self.pace.hurry();
+                self.probe = Probe::rest(1);
+                return;
+            }
+            Look::Another => {
+                self.evidence.fade(0.05);
+                self.pace.restart(window, sample.seconds);
+                self.steady = 0;
+                self.leave_congestion(window, sample);
+                self.probe_anew();
+                return;
+            }
         }
         match self.probe.ended(sample) {
             Outcome::Open => {}
             Outcome::Rested => self.probe_anew(),
             Outcome::Pair(pair) => self.decide(window, pair),
+        }
+    }
+
+    /// In a regime that has just begun far more execute than the database works on: they wait for
+    /// each other. From there pairs take long, since everything does, and each goes down a little;
+    /// from below they are quick. So it begins again where a database begins that nothing is known
+    /// of. If that was wrong, it costs the second that the way up takes.
+    fn leave_congestion(&mut self, window: &Window, sample: Sample) {
+        let worked_on = sample.work.exp();
+        let start = COLD.max(CONGESTED_TO * worked_on);
+        if window.executing > CONGESTED * worked_on && self.centre > start {
+            self.set(start, window.at, LimitCause::Congested);
         }
     }
 
