@@ -101,7 +101,8 @@ fn tell(bench: &Bench, arm: Arm, seen: &[Vec<Seen>; 3]) -> anyhow::Result<()> {
     let done = ratio(&of(2, |one| one.reports), &of(1, |one| one.reports), seed);
     say(&format!(
         "\nG5  {arm}: four reports beside point reads\n    \
-         short {:.0}/s alone, {:.0}/s beside reports ({short}), p99 {:.1} and {:.1} ms ({p99})\n    \
+         short {:.0}/s alone, {:.0}/s beside reports ({short}), \
+         p99 {:.1} and {:.1} ms ({p99})\n    \
          reports {:.1} a minute alone, {:.1} beside short ones ({done})\n    \
          together {:.3} of what each has alone",
         median(&of(0, |one| one.short)),

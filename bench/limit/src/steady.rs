@@ -79,7 +79,8 @@ fn tell(bench: &Bench, work: Work, arms: &[Arm], blocks: &[Vec<Block>]) -> anyho
         let of = |part: fn(&Block) -> f64| -> Vec<f64> { blocks[index].iter().map(part).collect() };
         let share = ratio(&rates[index], &rates[best], bench.plan.seed);
         say(&format!(
-            "    {arm:<10} {:>8.0}   {:>7.3}  [{:.3} … {:.3}]  {:>9.1}  {:>4.0} %  {:>4.0} %  {:>6}{}",
+            "    {arm:<10} {:>8.0}   {:>7.3}  [{:.3} … {:.3}]  {:>9.1}  {:>4.0} %  {:>4.0} %  {:>6}\
+             {}",
             median(&rates[index]),
             share.value,
             share.low,

@@ -14,6 +14,8 @@
 //! docs/design/006-limit.md.
 
 mod evidence;
+mod jam;
+mod long;
 mod pace;
 mod probe;
 mod random;
@@ -49,30 +51,13 @@ const REST: u32 = 6;
 const UNBOUND: u32 = 3;
 /// A slot counts if for this part of it somebody waited.
 const SATURATED: f64 = 0.7;
-/// Long statements run, if there are so many as a mean.
-const LONG: f64 = 0.25;
 /// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
 const RIVALS: f64 = 0.5;
-/// While they run, the limit is at most so many times what was found without them: a quarter more
-/// for each of them, up to three times.
-const LONG_EACH: f64 = 0.25;
-const LONG_TIMES: f64 = 3.0;
-/// A pair that is sure that the limit is too low there raises that bound a little: if reports run
-/// all day, the load beside them may still change.
-const LONG_RISE: f64 = 1.01;
-/// Once it was raised so far, what was found without them is no longer believed.
-const LONG_OTHER: f64 = 2.0;
-/// At least so many of them run beside the limit.
+/// At least so many long statements run beside the limit.
 const LONG_LEAST: u32 = 2;
-/// From this part of backends that wait for locks the limit does not grow, and from that it falls,
+/// From this part of backends that wait for locks the limit does not grow, and from that it falls.
 const LOCKED: f64 = 0.85;
 const JAMMED: f64 = 0.95;
-/// if so many execute that a part of them says something, and the pairs say nothing.
-const LOCKED_LEAST: f64 = 8.0;
-/// A new regime is congested if so many times more execute than there is work done at once, by what
-/// statements cost at their best; it begins again with so many times that work, at least.
-const CONGESTED: f64 = 16.0;
-const CONGESTED_TO: f64 = 2.0;
 /// What is left of the limit after the server refused a connection.
 const REFUSED: f64 = 0.7;
 /// Refusals within this time are one.
@@ -179,14 +164,19 @@ impl Law {
         self.note_usage(window);
         match Sample::of(window) {
             Some(sample) if window.saturated >= SATURATED => self.learn(window, sample),
+            // Not all that was let in was asked for, but more than the centre lets in: what that
+            // gave is evidence of as many as executed.
+            Some(sample) if self.probe.is_pair() && window.executing > self.centre => {
+                self.learn(window, Sample { limit: window.executing, ..sample });
+            }
             _ => {
                 if window.done == 0 && window.saturated >= SATURATED {
                     // Everybody waits for what takes longer than a slot.
                     self.pace.lengthen(2.0);
                 }
                 self.evidence.fade(0.97);
-                // What the larger limit of a pair does not bind, the smaller one does: to go on with
-                // pairs would be to take away half the time what is asked for.
+                // What the larger limit of a pair does not bind, the smaller one does: to go on
+                // with pairs would be to take away half the time what is asked for.
                 self.probe = Probe::rest(UNBOUND);
             }
         }
@@ -266,18 +256,6 @@ impl Law {
         }
     }
 
-    /// In a regime that has just begun far more execute than the database works on: they wait for
-    /// each other. From there pairs take long, since everything does, and each goes down a little;
-    /// from below they are quick. So it begins again where a database begins that nothing is known
-    /// of. If that was wrong, it costs the second that the way up takes.
-    fn leave_congestion(&mut self, window: &Window, sample: Sample) {
-        let worked_on = sample.work.exp();
-        let start = COLD.max(CONGESTED_TO * worked_on);
-        if window.executing > CONGESTED * worked_on && self.centre > start {
-            self.set(start, window.at, LimitCause::Congested);
-        }
-    }
-
     /// A pair is complete: moves the limit.
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
@@ -317,54 +295,14 @@ impl Law {
         self.evidence.fade((-2.5 * step.abs()).exp());
         if !self.is_long() {
             self.clean = Some(self.centre);
-        } else if sure >= 1.0 && step > 0.0 && self.long_bound() <= Some(self.centre) {
-            self.raised *= LONG_RISE;
+        } else if sure >= 1.0 && step > 0.0 {
+            self.raise_long();
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
         } else {
             self.probe_anew();
         }
-    }
-
-    /// The part of backends that wait for locks, as far as it counts. What is sure of the elasticity
-    /// knows more of locks than a glance at them each second; and of few all but one may wait in the
-    /// best of cases.
-    fn locked(&self, window: &Window, sure: f64) -> f64 {
-        let blocked = window.blocked.filter(|_| sure < 1.0 && window.executing >= LOCKED_LEAST);
-        blocked.map_or(0.0, |blocked| blocked / window.executing)
-    }
-
-    /// While long statements run the limit is theirs too, and what the pairs show is about both:
-    /// it stays near what was found without them, and returns to it after.
-    fn note_long(&mut self, window: &Window) {
-        let before = std::mem::replace(
-            &mut self.long,
-            if window.long > 0.0 { window.long.min(MOST) } else { 0.0 },
-        );
-        if self.is_long() {
-            self.set(self.centre, window.at, LimitCause::Long);
-        } else if before >= LONG
-            && let Some(clean) = self.clean
-        {
-            if self.raised < LONG_OTHER {
-                self.set(clean, window.at, LimitCause::Long);
-            }
-            self.raised = 1.0;
-            self.evidence.fade(0.05);
-            self.regime.forget();
-            self.probe_anew();
-        }
-    }
-
-    fn is_long(&self) -> bool {
-        self.long >= LONG
-    }
-
-    /// The most the limit may be because of long statements.
-    fn long_bound(&self) -> Option<f64> {
-        let times = (1.0 + LONG_EACH * self.long).min(LONG_TIMES) * self.raised;
-        self.clean.filter(|_| self.is_long()).map(|clean| clean * times)
     }
 
     fn note_usage(&mut self, window: &Window) {
