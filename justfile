@@ -28,6 +28,10 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# The adaptive limit on a real PostgreSQL, beside static sizes: `just bench-limit --only G1,G2`.
+bench-limit *args:
+    cargo build --release --workspace && target/release/bench-limit {{args}}
+
 # The law of the limit beside others, on a model of a database.
 simulate *args:
     cargo run --release -p simulator -- {{args}}

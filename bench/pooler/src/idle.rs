@@ -5,9 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, bail};
+use bench_kit::poolers::Pooler;
 use socket2::{Domain, Socket, Type};
-
-use crate::poolers::Pooler;
 
 /// `ReadyForQuery`, idle: with it a login and a query end.
 const READY: &[u8] = b"Z\0\0\0\x05I";

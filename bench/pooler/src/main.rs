@@ -28,13 +28,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use bench_kit::poolers::Pooler;
+use bench_kit::say;
 use clap::Parser;
 use platform::postgres::{Binaries, Cluster, ClusterOptions, Search};
 
 use crate::cpu::CpuTime;
 use crate::idle::Idle;
 use crate::latency::Latency;
-use crate::poolers::{Pooler, Setup};
+use crate::poolers::Setup;
 use crate::syscalls::Counting;
 
 /// Measure CPU per transaction of Surgetank beside PgBouncer.
@@ -263,9 +265,4 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
         bail!("{}: {stdout}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(stdout)
-}
-
-pub(crate) fn say(line: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -14,6 +14,8 @@
 //! docs/design/006-limit.md.
 
 mod evidence;
+mod jam;
+mod long;
 mod pace;
 mod probe;
 mod random;
@@ -26,7 +28,7 @@ use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
 use random::Random;
-use regime::{Levels, Regime};
+use regime::{Levels, Look, Regime};
 
 /// The limit on a database that nothing is known of.
 const COLD: f64 = 8.0;
@@ -45,22 +47,13 @@ const KNOWN: f64 = 0.1;
 const STEADY: i32 = 4;
 /// for so many slots.
 const REST: u32 = 6;
+/// And for so many after one that did not count.
+const UNBOUND: u32 = 3;
 /// A slot counts if for this part of it somebody waited.
 const SATURATED: f64 = 0.7;
-/// Long statements run, if there are so many as a mean.
-const LONG: f64 = 0.25;
 /// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
 const RIVALS: f64 = 0.5;
-/// While they run, the limit is at most so many times what was found without them: a quarter more
-/// for each of them, up to three times.
-const LONG_EACH: f64 = 0.25;
-const LONG_TIMES: f64 = 3.0;
-/// A pair that is sure that the limit is too low there raises that bound a little: if reports run
-/// all day, the load beside them may still change.
-const LONG_RISE: f64 = 1.01;
-/// Once it was raised so far, what was found without them is no longer believed.
-const LONG_OTHER: f64 = 2.0;
-/// At least so many of them run beside the limit.
+/// At least so many long statements run beside the limit.
 const LONG_LEAST: u32 = 2;
 /// From this part of backends that wait for locks the limit does not grow, and from that it falls.
 const LOCKED: f64 = 0.85;
@@ -171,13 +164,20 @@ impl Law {
         self.note_usage(window);
         match Sample::of(window) {
             Some(sample) if window.saturated >= SATURATED => self.learn(window, sample),
+            // Not all that was let in was asked for, but more than the centre lets in: what that
+            // gave is evidence of as many as executed.
+            Some(sample) if self.probe.is_pair() && window.executing > self.centre => {
+                self.learn(window, Sample { limit: window.executing, ..sample });
+            }
             _ => {
                 if window.done == 0 && window.saturated >= SATURATED {
                     // Everybody waits for what takes longer than a slot.
                     self.pace.lengthen(2.0);
                 }
                 self.evidence.fade(0.97);
-                self.probe_anew();
+                // What the larger limit of a pair does not bind, the smaller one does: to go on
+                // with pairs would be to take away half the time what is asked for.
+                self.probe = Probe::rest(UNBOUND);
             }
         }
         self.decision()
@@ -232,12 +232,22 @@ impl Law {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        if self.regime.changed(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
-            self.evidence.fade(0.05);
-            self.pace.restart(window, sample.seconds);
-            self.steady = 0;
-            self.probe_anew();
-            return;
+        match self.regime.look(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
+            Look::Same => {}
+            Look::Odd => {
+                // Half of a pair in one regime and half in another would show anything at all.
+                self.pace.hurry();
+                self.probe = Probe::rest(1);
+                return;
+            }
+            Look::Another => {
+                self.evidence.fade(0.05);
+                self.pace.restart(window, sample.seconds);
+                self.steady = 0;
+                self.leave_congestion(window, sample);
+                self.probe_anew();
+                return;
+            }
         }
         match self.probe.ended(sample) {
             Outcome::Open => {}
@@ -264,7 +274,7 @@ impl Law {
         };
         let mut step = GAIN * gap * sure.min(1.0) * urgency;
         let mut cause = LimitCause::Measured;
-        let locked = window.blocked.map_or(0.0, |blocked| blocked / window.executing.max(1.0));
+        let locked = self.locked(window, sure);
         if locked > LOCKED && step > 0.0 {
             (step, cause) = (0.0, LimitCause::Locked);
         }
@@ -285,46 +295,14 @@ impl Law {
         self.evidence.fade((-2.5 * step.abs()).exp());
         if !self.is_long() {
             self.clean = Some(self.centre);
-        } else if sure >= 1.0 && step > 0.0 && self.long_bound() <= Some(self.centre) {
-            self.raised *= LONG_RISE;
+        } else if sure >= 1.0 && step > 0.0 {
+            self.raise_long();
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
         } else {
             self.probe_anew();
         }
-    }
-
-    /// While long statements run the limit is theirs too, and what the pairs show is about both:
-    /// it stays near what was found without them, and returns to it after.
-    fn note_long(&mut self, window: &Window) {
-        let before = std::mem::replace(
-            &mut self.long,
-            if window.long > 0.0 { window.long.min(MOST) } else { 0.0 },
-        );
-        if self.is_long() {
-            self.set(self.centre, window.at, LimitCause::Long);
-        } else if before >= LONG
-            && let Some(clean) = self.clean
-        {
-            if self.raised < LONG_OTHER {
-                self.set(clean, window.at, LimitCause::Long);
-            }
-            self.raised = 1.0;
-            self.evidence.fade(0.05);
-            self.regime.forget();
-            self.probe_anew();
-        }
-    }
-
-    fn is_long(&self) -> bool {
-        self.long >= LONG
-    }
-
-    /// The most the limit may be because of long statements.
-    fn long_bound(&self) -> Option<f64> {
-        let times = (1.0 + LONG_EACH * self.long).min(LONG_TIMES) * self.raised;
-        self.clean.filter(|_| self.is_long()).map(|clean| clean * times)
     }
 
     fn note_usage(&mut self, window: &Window) {

@@ -13,6 +13,7 @@ mod arms;
 mod canvas;
 mod contrast;
 mod curve;
+mod limit;
 mod panel;
 mod proof;
 mod scale;
@@ -25,6 +26,7 @@ use diagnose::finding::{DynoTotals, Timeline};
 use crate::story::{CurvePoint, StoryProof};
 use crate::text::Style;
 use canvas::{Canvas, Medium};
+pub use limit::LimitPoint;
 pub use theme::DynoColours;
 
 /// A chart, ready to be shown.
@@ -42,6 +44,7 @@ enum Subject {
     Curve(curve::Curve),
     Contrast(contrast::Contrast),
     Arms(arms::Arms),
+    Limit(limit::LimitCourse),
     Proof(proof::Uptime),
 }
 
@@ -116,6 +119,19 @@ pub fn uptime_proof(proof: &StoryProof) -> Chart {
     }
 }
 
+/// The limit of executing statements and what it gave, over time; phases by their beginning, name
+/// and the throughput to compare with.
+#[must_use]
+pub fn limit_over_time(points: &[LimitPoint], phases: &[(f64, String, f64)]) -> Chart {
+    let course = limit::LimitCourse::new(points, phases);
+    Chart {
+        title: "The limit and what it gave, over time".to_owned(),
+        description: course.description(),
+        height: 420.0,
+        subject: Subject::Limit(course),
+    }
+}
+
 impl Chart {
     /// What it shows, for a caption.
     #[must_use]
@@ -154,6 +170,7 @@ impl Chart {
             Subject::Curve(curve) => curve.draw(canvas),
             Subject::Contrast(contrast) => contrast.draw(canvas),
             Subject::Arms(arms) => arms.draw(canvas),
+            Subject::Limit(course) => course.draw(canvas),
             Subject::Proof(uptime) => uptime.draw(canvas),
         }
     }

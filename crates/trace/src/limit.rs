@@ -45,11 +45,13 @@ pub enum LimitCause {
     Restarted,
     /// Nobody has waited for long; a limit so far above what was used would be untested.
     Unused,
+    /// The load became another one, of which far more executed than the database worked on.
+    Congested,
 }
 
 impl LimitCause {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Started,
         Self::Remembered,
         Self::Measured,
@@ -59,6 +61,7 @@ impl LimitCause {
         Self::Refused,
         Self::Restarted,
         Self::Unused,
+        Self::Congested,
     ];
 
     /// One word for it, in lower case.
@@ -74,6 +77,7 @@ impl LimitCause {
             Self::Refused => "refused",
             Self::Restarted => "restarted",
             Self::Unused => "unused",
+            Self::Congested => "congested",
         }
     }
 }

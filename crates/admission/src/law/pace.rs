@@ -18,6 +18,8 @@ const TRANSACTIONS: f64 = 60.0;
 /// Beyond what those ask for, patience makes it at most so many times longer, and so long.
 const PATIENCE_MOST: f64 = 8.0;
 const PATIENT_MOST: f64 = 2.0;
+/// Less of it where something looks odd: enough to count what is below the regime test's bounds.
+const HURRIED: f64 = 3.0;
 /// Whatever is held for however long: a law that hears less often does not follow anything.
 const MOST: f64 = 10.0;
 const SETTLE_MOST: f64 = 3.0;
@@ -80,6 +82,11 @@ impl Pace {
     /// Something was.
     pub(super) fn shorten(&mut self) {
         self.patience = (self.patience * 0.7).max(1.0);
+    }
+
+    /// Something looks odd: the next slot is to tell soon.
+    pub(super) fn hurry(&mut self) {
+        self.patience = self.patience.min(HURRIED);
     }
 
     /// The load is another; this is the first slot of it.

@@ -21,7 +21,7 @@ pub(super) struct Sample {
     pub(super) limit: f64,
     pub(super) done: f64,
     /// The variance that ln of a count like `done` has by chance.
-    noise: f64,
+    pub(super) noise: f64,
     /// Transactions a second.
     pub(super) rate: f64,
     /// Seconds that each held its connection.
@@ -94,6 +94,11 @@ impl Probe {
             Self::Pair { first, seen: None, .. } => first,
             Self::Pair { second, seen: Some(_), .. } => second,
         }
+    }
+
+    /// Whether the slot in force is half of a pair.
+    pub(super) const fn is_pair(&self) -> bool {
+        matches!(self, Self::Pair { .. })
     }
 
     /// A slot has ended with this.

@@ -8,6 +8,8 @@
 const RATE: f64 = 0.35;
 const HELD: f64 = 0.45;
 const WORK: f64 = 0.22;
+/// So far (ln) that it cannot be that the limit moved: a coarse pair moves it by half as much.
+const FAR: f64 = 1.0;
 /// Work may also wander by so many times its usual deviation.
 const WANDER: f64 = 4.0;
 /// Weight of a new slot in the level.
@@ -33,6 +35,18 @@ impl Levels {
     }
 }
 
+/// What a slot looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As those before, or not certainly unlike them.
+    Same,
+    /// So unlike them that no wrong belief of the elasticity explains it; but one such slot may be
+    /// chance.
+    Odd,
+    /// Unlike them, and so was the one before: another regime, whose levels are this slot's.
+    Another,
+}
+
 /// The levels of the regime that holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Regime {
@@ -45,12 +59,11 @@ pub(super) struct Regime {
 
 impl Regime {
     /// A slot at the centre, or corrected to it; `noise` is the deviation (ln) that counting so few
-    /// transactions has by itself. True: this is another regime, and twice in a row,
-    /// so that it is not one odd slot. Its levels are then those of the new one.
-    pub(super) fn changed(&mut self, seen: Levels, noise: f64) -> bool {
+    /// transactions has by itself.
+    pub(super) fn look(&mut self, seen: Levels, noise: f64) -> Look {
         let Some(level) = self.level else {
             self.level = Some(seen);
-            return false;
+            return Look::Same;
         };
         let (rate, held, work) =
             (seen.rate - level.rate, seen.held - level.held, seen.work - level.work);
@@ -60,18 +73,20 @@ impl Regime {
             || work.abs() > WORK.max(chance).max(WANDER * self.wander);
         if off && self.suspect {
             *self = Self { level: Some(seen), ..Self::default() };
-            return true;
+            return Look::Another;
         }
         self.suspect = off;
-        if !off {
-            self.wander += NEW * (work.abs() - self.wander);
-            self.level = Some(Levels {
-                rate: level.rate + NEW * rate,
-                held: level.held + NEW * held,
-                work: level.work + NEW * work,
-            });
+        if off {
+            let far = rate.abs().max(held.abs()) > FAR.max(chance);
+            return if far { Look::Odd } else { Look::Same };
         }
-        false
+        self.wander += NEW * (work.abs() - self.wander);
+        self.level = Some(Levels {
+            rate: level.rate + NEW * rate,
+            held: level.held + NEW * held,
+            work: level.work + NEW * work,
+        });
+        Look::Same
     }
 
     /// The limit was moved by `shift` (ln): the levels are expected to follow.

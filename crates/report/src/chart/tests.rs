@@ -17,7 +17,26 @@ fn all() -> Vec<(&'static str, Chart)> {
         ("contrast", dyno_contrast(&diagnosis.dynos, &colours)),
         ("arms", arms(&story.arms)),
         ("proof", uptime_proof(&story.proof.unwrap())),
+        ("limit", limit_over_time(&course(), &phases())),
     ]
+}
+
+/// A limit that follows its load within two seconds.
+fn course() -> Vec<LimitPoint> {
+    let point = |tenth: u32| {
+        let at = f64::from(tenth) / 10.0;
+        let (limit, throughput) = match at {
+            at if at < 10.0 => (6.0 + f64::from(tenth % 3), 2_300.0),
+            at if at < 12.0 => (8.0 + 46.0 * (at - 10.0), 900.0 + 4_000.0 * (at - 10.0)),
+            _ => (100.0 + f64::from(tenth % 7), 8_900.0),
+        };
+        LimitPoint { at, limit, throughput }
+    };
+    (0..250).map(point).collect()
+}
+
+fn phases() -> Vec<(f64, String, f64)> {
+    vec![(0.0, "hot rows".to_owned(), 2_400.0), (10.0, "waits".to_owned(), 9_000.0)]
 }
 
 /// Charts of nothing, or of next to nothing: a run may end early.
@@ -34,6 +53,7 @@ fn bare() -> Vec<(&'static str, Chart)> {
         ("one-point", load_curve(&[point], Some(f64::NAN))),
         ("no-dynos", dyno_contrast(&[], &colours)),
         ("no-arms", arms(&[])),
+        ("no-looks", limit_over_time(&[], &phases())),
         ("no-trials", uptime_proof(&StoryProof { proof, asked: 0.99, failure_free: Micros::ZERO })),
     ]
 }

@@ -1,13 +1,12 @@
 //! What admission costs: nanoseconds for a whole transaction (request, two changes between
 //! executing and idling, end, and letting in the next) and for the shortest (request, end, next).
 //! Time on the CPU, as Linux counts it: others may be busy too.
-//!
-//! `cargo run --release -p admission --example cost`
-
-use std::io::Write;
 
 use admission::{Admission, Ask, Decision, Governor, Ticket, Verdict, Window};
+use bench_kit::say;
 use trace::{DynoId, Fingerprint, LimitChanged, Micros};
+
+use crate::goals::{Goals, Wanted};
 
 const ROUNDS: u64 = 2_000_000;
 const DYNOS: u64 = 100;
@@ -90,12 +89,17 @@ fn measure(waiting: u64, with_idle: bool) -> std::io::Result<u64> {
     Ok((on_cpu()? - begin) / ROUNDS)
 }
 
-fn main() -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:>8}  {:>18}  {:>18}", "waiting", "one statement, ns", "two statements, ns")?;
+/// The table, and what a statement costs at the worst of them.
+pub(crate) fn run(goals: &Goals) -> anyhow::Result<()> {
+    say("\nAdmission, ns on the CPU\n waiting   one statement   two statements   each further")?;
+    let mut most = 0.0_f64;
     for waiting in [0, 1, 100, 10_000] {
         let (one, two) = (measure(waiting, false)?, measure(waiting, true)?);
-        writeln!(out, "{waiting:>8}  {one:>18}  {two:>18}")?;
+        say(&format!("{waiting:>8}  {one:>14}  {two:>15}  {:>13}", two.saturating_sub(one)))?;
+        let each = if waiting <= 100 { two / 2 } else { 0 };
+        most = most.max(f64::from(u32::try_from(each).unwrap_or(u32::MAX)));
     }
+    let what = "ns a statement, two in a transaction, up to 100 waiting";
+    goals.number("cost", what, most, Wanted::AtMost(200.0));
     Ok(())
 }

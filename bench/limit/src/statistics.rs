@@ -1,0 +1,94 @@
+//! Medians, and how sure they are.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Times that a sample is drawn anew.
+const DRAWS: usize = 2_000;
+
+/// A number with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Estimate {
+    /// The same in another unit.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        let Self { value, low, high } = self;
+        Self { value: value * factor, low: low * factor, high: high * factor }
+    }
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} [{:.3} … {:.3}]", self.value, self.low, self.high)
+    }
+}
+
+/// The middle one; 0 of none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// A quantile, between its neighbours in proportion; 0 of none.
+pub(crate) fn quantile(values: &[f64], quantile: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = quantile * sorted.len().saturating_sub(1) as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    let below = place.floor() as usize;
+    let at = |index: usize| sorted.get(index).or(sorted.last()).copied().unwrap_or(0.0);
+    at(below) + (at(below + 1) - at(below)) * place.fract()
+}
+
+/// The ratio of the medians of two arms that were measured in the same rounds; the interval is
+/// that of a bootstrap over rounds.
+pub(crate) fn ratio(of: &[f64], to: &[f64], seed: u64) -> Estimate {
+    let rounds = of.len().min(to.len());
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = || {
+        let drawn: Vec<usize> = (0..rounds).map(|_| chance.random_range(0..rounds)).collect();
+        let pick = |values: &[f64]| -> Vec<f64> {
+            drawn.iter().filter_map(|index| values.get(*index).copied()).collect()
+        };
+        median(&pick(of)) / median(&pick(to))
+    };
+    let ratios: Vec<f64> = if rounds > 0 { (0..DRAWS).map(|_| draw()).collect() } else { vec![] };
+    Estimate {
+        value: median(of) / median(to),
+        low: quantile(&ratios, 0.025),
+        high: quantile(&ratios, 0.975),
+    }
+}
+
+/// The median of a sample, with a bootstrap's interval.
+pub(crate) fn middle(values: &[f64], seed: u64) -> Estimate {
+    ratio(values, &vec![1.0; values.len()], seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_their_neighbours() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[3.0, 1.0]), 2.0);
+        assert_eq!(median(&[5.0, 1.0, 3.0]), 3.0);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.95), 4.8);
+        assert_eq!(quantile(&[1.0, 2.0], 1.0), 2.0);
+    }
+
+    #[test]
+    fn an_interval_holds_the_ratio_and_is_wide_where_rounds_differ() {
+        let steady = ratio(&[97.0, 98.0, 99.0], &[100.0, 100.0, 100.0], 1);
+        assert_eq!(steady.value, 0.98);
+        assert!(steady.low >= 0.97 && steady.high <= 0.99);
+        let wild = ratio(&[50.0, 98.0, 150.0], &[100.0, 100.0, 100.0], 1);
+        assert!(wild.low < 0.6 && wild.high > 1.4, "{wild}");
+        assert_eq!(wild, ratio(&[50.0, 98.0, 150.0], &[100.0, 100.0, 100.0], 1));
+    }
+}
