@@ -15,13 +15,14 @@
 
 mod evidence;
 mod pace;
+mod part;
 mod probe;
 mod random;
 mod regime;
 
 use trace::{LimitCause, LimitChanged, Micros};
 
-use crate::{Decision, Window};
+use crate::{Decision, Part, Window};
 use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
@@ -77,8 +78,9 @@ const MOST: f64 = 262_143.0;
 /// The law of one database.
 #[derive(Clone, Debug)]
 pub struct Law {
-    /// The limit, before it is rounded: at least 1.
+    /// The limit, before it is rounded. Ours, if others share the database.
     centre: f64,
+    part: Part,
     /// What was found while no long statement ran, once anything was found.
     clean: Option<f64>,
     /// How many long statements run, and how far their bound was raised.
@@ -121,6 +123,7 @@ impl Law {
         let limit = round(centre);
         let mut law = Self {
             centre,
+            part: Part::WHOLE,
             clean: None,
             long: 0.0,
             raised: 1.0,
@@ -155,7 +158,7 @@ impl Law {
         Decision {
             limit: self.probe.limit(self.centre).min(most),
             long: round(self.clean.unwrap_or(self.centre)).max(LONG_LEAST).min(most),
-            slot: measured + settle,
+            slot: self.at_their_pace(measured) + settle,
             settle,
         }
     }
@@ -166,6 +169,9 @@ impl Law {
         self.ceiling = f64::from(window.ceiling).clamp(1.0, MOST);
         if self.centre > self.ceiling {
             self.set(self.ceiling, window.at, LimitCause::Ceiling);
+        }
+        if self.part.led.is_some() {
+            return self.decision();
         }
         self.note_long(window);
         self.note_usage(window);
@@ -207,13 +213,6 @@ impl Law {
         self.decision()
     }
 
-    /// What is worth remembering for [`Law::remembering`]: the limit found while no long statement
-    /// ran, if any was found.
-    #[must_use]
-    pub fn knee(&self) -> Option<u32> {
-        self.clean.map(round)
-    }
-
     /// The last change of the limit, and why.
     #[must_use]
     pub const fn change(&self) -> LimitChanged {
@@ -249,7 +248,7 @@ impl Law {
     /// A pair is complete: moves the limit.
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
-        let (e, error) = (self.evidence.elasticity(), self.evidence.error());
+        let (e, error) = (self.elasticity(), self.error());
         // More short statements take from the long ones what they gain themselves.
         let rivals = self.long;
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
@@ -290,6 +289,8 @@ impl Law {
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
+        } else if self.is_shared() && step.abs() >= STILL {
+            self.probe = Probe::rest(part::FOLLOWED);
         } else {
             self.probe_anew();
         }
@@ -346,7 +347,7 @@ impl Law {
 
     /// Begins a pair, the larger or the smaller limit first.
     fn probe_anew(&mut self) {
-        let error = self.evidence.error();
+        let error = self.error();
         self.probe = Probe::pair(self.centre, error, self.ceiling, self.random.coin());
     }
 
@@ -357,15 +358,16 @@ impl Law {
             (most, bound) = (long.max(1.0), LimitCause::Long);
         }
         let cause = if to > most { bound } else { cause };
-        let to = to.min(most).max(1.0);
-        self.regime.moved(self.evidence.elasticity(), to.ln() - self.centre.ln());
+        // Of all together at least one executes, and here, if our part of that is less.
+        let to = to.min(most).max(self.part.share);
+        self.regime.moved(self.elasticity(), to.ln() - self.centre.ln());
         self.centre = to;
         let limit = round(to);
         let before = self.change;
         if limit != before.to || cause == LimitCause::Restarted {
             let from = if self.untold { before.from } else { before.to };
-            let elasticity_milli = milli(self.evidence.elasticity());
-            let error_milli = milli(self.evidence.error()).unsigned_abs();
+            let elasticity_milli = milli(self.elasticity());
+            let error_milli = milli(self.error()).unsigned_abs();
             self.change =
                 LimitChanged { at, from, to: limit, cause, elasticity_milli, error_milli };
             self.untold = true;

@@ -45,11 +45,14 @@ pub enum LimitCause {
     Restarted,
     /// Nobody has waited for long; a limit so far above what was used would be untested.
     Unused,
+    /// Several proxies share the limit: this one's part is another, or whoever finds it for all has
+    /// found another.
+    Shared,
 }
 
 impl LimitCause {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Started,
         Self::Remembered,
         Self::Measured,
@@ -59,6 +62,7 @@ impl LimitCause {
         Self::Refused,
         Self::Restarted,
         Self::Unused,
+        Self::Shared,
     ];
 
     /// One word for it, in lower case.
@@ -74,6 +78,7 @@ impl LimitCause {
             Self::Refused => "refused",
             Self::Restarted => "restarted",
             Self::Unused => "unused",
+            Self::Shared => "shared",
         }
     }
 }
