@@ -176,6 +176,9 @@ impl Lease {
         if state.outage.take().is_some() {
             state.admission.lift(now);
         }
+        if state.pool.open() == 1 {
+            state.tell_speaker();
+        }
         state.wake(now);
     }
 
