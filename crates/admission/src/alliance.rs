@@ -44,8 +44,9 @@ const OUTDONE: u32 = 8;
 /// So many who were heard once are remembered.
 const GONE: usize = 16;
 
-/// Weight of the present demand in our share.
+/// Weight of the present demand in our share, and how far (ln) that must be from what it was.
 const NEW: f64 = 0.3;
+const NEAR: f64 = 0.05;
 
 /// A limit by the server, and what is used of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +173,8 @@ pub struct Alliance {
     foreign: Foreign,
     rank: Rank,
     share: f64,
+    /// The share that holds: it does not follow each small change.
+    told: f64,
     proxies: usize,
     /// The limit that was heard last.
     total: Option<u32>,
@@ -188,7 +191,7 @@ impl Alliance {
     pub fn join(id: u32, open: u32) -> Self {
         let cap = open.max(LEAST);
         Self {
-            id,
+            id: id & gossip::IDS,
             beat: 0,
             cap,
             claim: cap,
@@ -198,6 +201,7 @@ impl Alliance {
             foreign: Foreign::default(),
             rank: Rank::Leaderless,
             share: 1.0,
+            told: 1.0,
             proxies: 0,
             total: None,
             vacant: None,
@@ -392,27 +396,22 @@ impl Alliance {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let now = f64::from(own) / sum.max(1) as f64;
         // Who comes or goes changes all at once; demand, bit by bit.
-        let same = std::mem::replace(&mut self.proxies, fresh.len()) == fresh.len();
-        let share =
-            if same && fresh.len() > 1 { self.share + NEW * (now - self.share) } else { now };
-        match (self.rank, led) {
-            (Rank::Leader, _) => {
-                self.share = share;
-                self.total = None;
-                Part { share, led: None }
+        if self.rank != Rank::Leaderless {
+            let same = std::mem::replace(&mut self.proxies, fresh.len()) == fresh.len();
+            let bits = same && fresh.len() > 1;
+            self.share = if bits { self.share + NEW * (now - self.share) } else { now };
+            if !bits || (self.share / self.told).ln().abs() > NEAR {
+                self.told = self.share;
             }
-            (Rank::Follower, Some(Role::Leads { limit, .. })) => {
-                self.share = share;
-                self.total = Some(limit);
-                Part { share, led: Some(limit) }
-            }
-            // Whoever leads has not said so yet.
-            (Rank::Follower, _) => {
-                self.share = share;
-                Part { share, led: self.total }
-            }
-            // Nobody leads: what was found last holds.
-            (Rank::Leaderless, _) => Part { share: self.share, led: self.total },
         }
+        let share = self.told;
+        let led = match (self.rank, led) {
+            (Rank::Leader, _) => None,
+            (Rank::Follower, Some(Role::Leads { limit, .. })) => Some(limit),
+            // Whoever leads has not said so yet, or nobody does: what was found last holds.
+            (Rank::Follower | Rank::Leaderless, _) => self.total,
+        };
+        self.total = led;
+        Part { share, led }
     }
 }

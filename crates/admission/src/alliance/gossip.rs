@@ -15,6 +15,9 @@ const PREFIX: &str = "surgetank/1 ";
 const MOST: u32 = 9_999;
 const LIMIT_MOST: u32 = 99_999;
 
+/// The bits of an id.
+pub(super) const IDS: u32 = 0xff_ffff;
+
 /// Beats are counted up to this.
 pub(super) const BEATS: u32 = 1_000;
 
@@ -85,7 +88,7 @@ impl fmt::Display for Gossip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, beat, role, .. } = self;
         let [demand, open, most] = [self.demand, self.open, self.most].map(|n| n.min(MOST));
-        let (id, beat) = (id & 0xff_ffff, beat % BEATS);
+        let (id, beat) = (id & IDS, beat % BEATS);
         write!(f, "{PREFIX}id={id:06x} n={beat} d={demand} o={open} h={most} ")?;
         match role {
             Role::Follows { executing } => write!(f, "a={}", executing.min(&MOST)),

@@ -211,7 +211,7 @@ fn shares_follow_demand() {
     }
     play.rounds(40);
     let share = |who: usize| play.plan(who).part.share;
-    assert!((share(0) - 0.6).abs() < 0.01 && (share(1) - 0.3).abs() < 0.01, "{}", share(1));
+    assert!((share(0) - 0.6).abs() < 0.03 && (share(1) - 0.3).abs() < 0.02, "{}", share(1));
     let caps: Vec<u32> = play.members.iter().map(Member::cap).collect();
     assert_eq!(caps.iter().sum::<u32>(), 99);
     assert!(caps[0] > 54 && caps[1] > 27 && caps[2] > 9, "{caps:?}");

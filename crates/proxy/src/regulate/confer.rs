@@ -81,6 +81,7 @@ impl House {
         let mut pause = PAUSE_MIN;
         loop {
             while !self.gate.is_concerned() {
+                self.gate.falls_silent();
                 self.gate.concern_changed().await;
             }
             let since = self.journal.now();
