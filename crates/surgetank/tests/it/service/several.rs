@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testkit::fault::FaultProxy;
-use testkit::{Database, TestPostgres, wait_until};
+use testkit::{Database, Shutdown, TestPostgres, wait_until};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
@@ -45,8 +45,8 @@ impl Fixture {
             let text = "SELECT count(*) - 1 FROM pg_stat_activity \
                         WHERE backend_type = 'client backend'";
             let statement = session.prepare(text).await.expect("a statement");
-            loop {
-                let row = session.query_one(&statement, &[]).await.expect("a count");
+            // Until the server ends.
+            while let Ok(row) = session.query_one(&statement, &[]).await {
                 seen.fetch_max(row.get::<_, i64>(0).unsigned_abs(), Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
@@ -55,9 +55,13 @@ impl Fixture {
     }
 
     fn start(&self, url: &str) -> Proxy {
+        self.start_with(url, &[])
+    }
+
+    fn start_with(&self, url: &str, options: &[&str]) -> Proxy {
         let words = ["--mode", "regulate", "--listen", "127.0.0.1:0", "--workers", "1"];
         let more = ["--queue-timeout", "30", "--metrics", "0"];
-        let process = Process::start(&[&[url], &words[..], &more[..]].concat());
+        let process = Process::start(&[&[url], &words[..], &more[..], options].concat());
         let metrics = process.metrics.expect("it says where");
         let url = self.database.url_through(process.addr);
         Proxy { process, metrics, url }
@@ -342,4 +346,49 @@ async fn a_partition_between_the_leader_and_the_server() {
     assert_eq!(fixture.refusals(), Vec::<String>::new());
     let most = fixture.most();
     assert!(most <= SLOTS, "{most} connections");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_of_a_proxy_and_of_the_server() {
+    let _alone = crate::MACHINE.lock().await;
+    let fixture = Fixture::new().await;
+    let url = fixture.database.url();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("handover.sock").display().to_string();
+    let other = fixture.start(&url);
+    let other_load = Load::start(&other, 20);
+    let mut old = fixture.start_with(&url, &["--handover", &path]);
+    let old_load = Load::start(&old, 20);
+    until(&[&other, &old], agree).await;
+    until(&[&other, &old], |all| all.iter().all(|says| says.open >= 6.0)).await;
+
+    // Until the old process has ended, both are there. Sessions stay where they are.
+    let new = fixture.start_with(&url, &["--handover", &path]);
+    let new_load = Load::start(&new, 20);
+    new_load.goes_on(50).await;
+    until(&[&other, &new], |all| all.iter().all(|says| says.proxies == 3.0)).await;
+    for load in [&other_load, &old_load, &new_load] {
+        load.goes_on(50).await;
+    }
+    assert_eq!(old_load.end().await, Vec::<String>::new());
+    assert!(old.process.ended().await.success());
+    until(&[&other, &new], agree).await;
+    until(&[&other, &new], |all| all.iter().all(|says| says.open >= 8.0)).await;
+    for load in [other_load, new_load] {
+        assert_eq!(load.end().await, Vec::<String>::new());
+    }
+    assert_eq!(fixture.refusals(), Vec::<String>::new());
+    let most = fixture.most();
+    assert!(most <= SLOTS, "{most} connections");
+
+    // A server that was restarted knows of nobody.
+    let mut switch = fixture.postgres.switch();
+    switch.stop(Shutdown::Fast).await;
+    switch.start().await;
+    let loads = [Load::start(&other, 20), Load::start(&new, 20)];
+    until(&[&other, &new], agree).await;
+    for load in loads {
+        load.goes_on(100).await;
+        assert_eq!(load.end().await, Vec::<String>::new());
+    }
 }
