@@ -3,9 +3,9 @@
 //! It climbs throughput, not latency: a database has no unloaded latency to compare with. Slots of
 //! a few hundredths of a second come in pairs, one with a little more than the limit and one with a
 //! little less, in an order left to chance; the ratio of their throughputs is one measurement of
-//! the elasticity `e = d ln X / d ln n`. The limit is moved until `e` is the small [`TARGET`]: the
+//! the elasticity `e = d ln X / d ln n`. The limit is moved until `e` is the small `TARGET`: the
 //! *knee*, beyond which more statements only make each slower. When pairs stop deciding anything
-//! the law rests; when the load becomes another ([`regime`]) it forgets and begins anew.
+//! the law rests; when the load becomes another (`regime`) it forgets and begins anew.
 //!
 //! What the database is not asked for by clients who wait shows nothing: a slot that was not
 //! saturated is no evidence, and the limit stays.
@@ -17,13 +17,14 @@ mod evidence;
 mod jam;
 mod long;
 mod pace;
+mod part;
 mod probe;
 mod random;
 mod regime;
 
 use trace::{LimitCause, LimitChanged, Micros};
 
-use crate::{Decision, Window};
+use crate::{Decision, Part, Window};
 use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
@@ -70,8 +71,9 @@ const MOST: f64 = 262_143.0;
 /// The law of one database.
 #[derive(Clone, Debug)]
 pub struct Law {
-    /// The limit, before it is rounded: at least 1.
+    /// The limit, before it is rounded. Ours, if others share the database.
     centre: f64,
+    part: Part,
     /// What was found while no long statement ran, once anything was found.
     clean: Option<f64>,
     /// How many long statements run, and how far their bound was raised.
@@ -114,6 +116,7 @@ impl Law {
         let limit = round(centre);
         let mut law = Self {
             centre,
+            part: Part::WHOLE,
             clean: None,
             long: 0.0,
             raised: 1.0,
@@ -148,7 +151,7 @@ impl Law {
         Decision {
             limit: self.probe.limit(self.centre).min(most),
             long: round(self.clean.unwrap_or(self.centre)).max(LONG_LEAST).min(most),
-            slot: measured + settle,
+            slot: self.at_their_pace(measured) + settle,
             settle,
         }
     }
@@ -159,6 +162,9 @@ impl Law {
         self.ceiling = f64::from(window.ceiling).clamp(1.0, MOST);
         if self.centre > self.ceiling {
             self.set(self.ceiling, window.at, LimitCause::Ceiling);
+        }
+        if self.part.led.is_some() {
+            return self.decision();
         }
         self.note_long(window);
         self.note_usage(window);
@@ -207,13 +213,6 @@ impl Law {
         self.decision()
     }
 
-    /// What is worth remembering for [`Law::remembering`]: the limit found while no long statement
-    /// ran, if any was found.
-    #[must_use]
-    pub fn knee(&self) -> Option<u32> {
-        self.clean.map(round)
-    }
-
     /// The last change of the limit, and why.
     #[must_use]
     pub const fn change(&self) -> LimitChanged {
@@ -259,7 +258,7 @@ impl Law {
     /// A pair is complete: moves the limit.
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
-        let (e, error) = (self.evidence.elasticity(), self.evidence.error());
+        let (e, error) = (self.elasticity(), self.error());
         // More short statements take from the long ones what they gain themselves.
         let rivals = self.long;
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
@@ -300,6 +299,8 @@ impl Law {
         }
         if self.steady >= STEADY {
             self.probe = Probe::rest(REST);
+        } else if self.is_shared() && step.abs() >= STILL {
+            self.probe = Probe::rest(part::FOLLOWED);
         } else {
             self.probe_anew();
         }
@@ -324,7 +325,7 @@ impl Law {
 
     /// Begins a pair, the larger or the smaller limit first.
     fn probe_anew(&mut self) {
-        let error = self.evidence.error();
+        let error = self.error();
         self.probe = Probe::pair(self.centre, error, self.ceiling, self.random.coin());
     }
 
@@ -335,15 +336,16 @@ impl Law {
             (most, bound) = (long.max(1.0), LimitCause::Long);
         }
         let cause = if to > most { bound } else { cause };
-        let to = to.min(most).max(1.0);
-        self.regime.moved(self.evidence.elasticity(), to.ln() - self.centre.ln());
+        // Of all together at least one executes, and here, if our part of that is less.
+        let to = to.min(most).max(self.part.share);
+        self.regime.moved(self.elasticity(), to.ln() - self.centre.ln());
         self.centre = to;
         let limit = round(to);
         let before = self.change;
         if limit != before.to || cause == LimitCause::Restarted {
             let from = if self.untold { before.from } else { before.to };
-            let elasticity_milli = milli(self.evidence.elasticity());
-            let error_milli = milli(self.evidence.error()).unsigned_abs();
+            let elasticity_milli = milli(self.elasticity());
+            let error_milli = milli(self.error()).unsigned_abs();
             self.change =
                 LimitChanged { at, from, to: limit, cause, elasticity_milli, error_milli };
             self.untold = true;

@@ -13,9 +13,13 @@
 //!             [meter] ── Window ─▶ Governor: the law ── Decision ─▶ the limit
 //! ```
 //!
+//! Several proxies in front of one database: [`alliance`] says what each tells the others, who of
+//! them runs the law, and which part of the limit and of the connections each has.
+//!
 //! Start reading at [`Admission`].
 
 mod admission;
+pub mod alliance;
 mod book;
 mod ceiling;
 pub mod costs;
@@ -32,4 +36,4 @@ pub use costs::Costs;
 pub use fair::Manner;
 pub use law::Law;
 pub use meter::Counts;
-pub use window::{Decision, Governor, Window};
+pub use window::{Decision, Governor, Part, Window};

@@ -47,6 +47,20 @@ pub struct Decision {
     pub settle: Micros,
 }
 
+/// Which part of what executes on the database passes here, where several share it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Our part of the common limit, above 0 and at most 1.
+    pub share: f64,
+    /// The limit of all together, if somebody else finds it.
+    pub led: Option<u32>,
+}
+
+impl Part {
+    /// Everything passes here.
+    pub const WHOLE: Self = Self { share: 1.0, led: None };
+}
+
 /// What finds the limit: told of each slot, says what holds for the next.
 pub trait Governor: std::fmt::Debug + Send {
     /// What holds now.
@@ -60,6 +74,16 @@ pub trait Governor: std::fmt::Debug + Send {
 
     /// The server was restarted.
     fn restarted(&mut self, at: Micros) -> Decision;
+
+    /// This is our part from now on.
+    fn take_part(&mut self, _part: Part, _at: Micros) -> Decision {
+        self.decision()
+    }
+
+    /// The limit of all who share the database.
+    fn total(&self) -> u32 {
+        self.decision().limit
+    }
 
     /// What was found so far, to be remembered across restarts of ours.
     fn knee(&self) -> Option<u32>;
@@ -86,6 +110,14 @@ impl Governor for crate::Law {
 
     fn restarted(&mut self, at: Micros) -> Decision {
         Self::restarted(self, at)
+    }
+
+    fn take_part(&mut self, part: Part, at: Micros) -> Decision {
+        Self::take_part(self, part, at)
+    }
+
+    fn total(&self) -> u32 {
+        Self::total(self)
     }
 
     fn knee(&self) -> Option<u32> {

@@ -22,7 +22,7 @@ mod limit;
 mod reload;
 
 use limit::limit_state;
-pub use limit::{Knee, LimitState};
+pub use limit::{AllianceState, Knee, LimitState, Rank};
 
 /// How often [`Control::wait_close`] looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

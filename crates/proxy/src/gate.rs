@@ -20,6 +20,7 @@ use crate::call::{Call, Turn};
 use crate::journal::Journal;
 use crate::pool::Pool;
 
+mod allies;
 mod borrowed;
 mod control;
 mod lease;
@@ -29,6 +30,8 @@ mod refusal;
 mod share;
 mod warm;
 
+use allies::Allies;
+pub(crate) use allies::Seen;
 pub(crate) use control::{Holding, Said};
 pub(crate) use lease::{Last, Lease, Waiting};
 use opening::Opening;
@@ -54,6 +57,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// Whether the limits are agreed on with other proxies of the database.
+    fn confers(&self) -> bool {
+        self.adaptive && self.cap.is_none_or(|cap| cap >= allies::LIMIT_LEAST)
+    }
+
     fn law(&self) -> Option<Box<dyn Governor>> {
         let seed = rand::random();
         let law = || match self.remembered {
@@ -95,6 +103,7 @@ struct State {
     budget: Budget,
     /// For how many connections of ours the server has room, if that is known.
     room: Option<u32>,
+    allies: Allies,
     /// Somebody wants to borrow the next connection that is free.
     borrower: Option<borrowed::Borrower>,
     /// Server connections with lower numbers are closed when they are given back.
@@ -107,7 +116,8 @@ impl State {
     /// Calls all who may begin now. Some may have been told something else already: then their
     /// guards give the leases back when they are dropped.
     fn wake(&mut self, now: Micros) {
-        self.admission.set_reach(self.opening.reach(self.pool.open()));
+        let reach = self.opening.reach(self.pool.open()).min(self.allies.hold());
+        self.admission.set_reach(reach);
         while let Some(ticket) = self.admission.next(now) {
             if let Some(call) = self.waiters.remove(&ticket) {
                 call.tell(Turn::Granted);
@@ -127,7 +137,7 @@ impl State {
     }
 
     fn note_quiet(&self) {
-        if self.admission.is_paused() && self.pool.open() == 0 {
+        if self.admission.is_paused() && self.pool.open() + self.allies.aside() == 0 {
             self.quiet.notify_waiters();
         }
     }
@@ -155,6 +165,10 @@ pub(crate) struct Standing {
     pub(crate) room: Option<u32>,
     pub(crate) change: Option<LimitChanged>,
     pub(crate) knee: Option<u32>,
+    /// The limit of all who share the database.
+    pub(crate) total: Option<u32>,
+    /// What was agreed with them.
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Gate {
@@ -173,6 +187,7 @@ impl Gate {
             outage: None,
             budget,
             room: None,
+            allies: Allies::new(terms.confers()),
             borrower: None,
             fresh_from: 0,
             quiet: Arc::default(),
@@ -185,7 +200,7 @@ impl Gate {
             curious: AtomicBool::new(false),
         };
         gate.set_patience(terms.patience);
-        gate.lock().wake(Micros::ZERO);
+        gate.lock().keep_to_budget(Micros::ZERO);
         gate
     }
 
@@ -235,6 +250,7 @@ impl Gate {
         let mut state = self.lock();
         let dead = state.pool.remove_dead(|backend| !backend.check_idle());
         state.opening.rest(at);
+        state.note_needs(at);
         state.admission.tick(at);
         state.wake(at);
         for ticket in state.admission.late(at) {
@@ -271,6 +287,8 @@ impl Gate {
             room: state.room,
             change,
             knee,
+            total: state.admission.total(),
+            seen: state.allies.seen(),
         }
     }
 

@@ -61,7 +61,9 @@ mod worker;
 pub use access::{Access, AuthQuery, Listed, Method, Rules, Users};
 pub use cancel::Stray;
 pub use config::{Config, Database, Mode, Setting};
-pub use control::{Control, DatabaseState, Ending, Knee, LimitState, Order, Refused, Snapshot};
+pub use control::{
+    AllianceState, Control, DatabaseState, Ending, Knee, LimitState, Order, Rank, Refused, Snapshot,
+};
 pub use dynos::{Dynos, Treatment};
 pub use error::Error;
 pub use handover::{Canceller, Handed, Held};

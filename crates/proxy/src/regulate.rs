@@ -30,6 +30,7 @@ use crate::roster::Card;
 
 mod authenticate;
 mod block;
+mod confer;
 mod enter;
 mod failure;
 mod house;
@@ -278,6 +279,9 @@ impl Session {
             }
             Ok(backend) => {
                 house.keep_greeting(&self.key, &backend.state.reported);
+                if house.gate.confers() {
+                    house.keep_voice(confer::Voice::new(&self.key, &self.credential, session));
+                }
                 lease.opened();
                 Ok(Connected::Yes(lease, backend, true))
             }

@@ -46,6 +46,7 @@ pub enum Fault {
 pub struct FaultProxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
+    blocked: watch::Sender<bool>,
     accepted: Arc<AtomicU32>,
     // Aborted when dropped, and with it the connections, whose tasks it owns.
     _listening: JoinSet<()>,
@@ -60,6 +61,7 @@ impl FaultProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free loopback port");
         let address = listener.local_addr().expect("it is bound");
         let (fault, faults) = watch::channel(Fault::None);
+        let (blocked, blocks) = watch::channel(false);
         let accepted = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&accepted);
         let mut listening = JoinSet::new();
@@ -68,11 +70,11 @@ impl FaultProxy {
             while let Ok((client, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::Relaxed);
                 // A broken connection is what we are for: nobody has to hear of it.
-                connections.spawn(forward(client, server, *faults.borrow()));
+                connections.spawn(forward(client, server, (*faults.borrow(), blocks.clone())));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, fault, accepted, _listening: listening }
+        Self { address, fault, blocked, accepted, _listening: listening }
     }
 
     /// Where clients connect.
@@ -91,9 +93,26 @@ impl FaultProxy {
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
+
+    /// A partition, from now on or no longer: nothing passes in either direction, on present and
+    /// on new connections, and all stay open. What was sent meanwhile arrives afterwards.
+    pub fn block(&self, blocked: bool) {
+        self.blocked.send_replace(blocked);
+    }
 }
 
-async fn forward(mut client: TcpStream, server: SocketAddr, fault: Fault) -> io::Result<()> {
+/// Returns once there is no partition.
+async fn passable(blocks: &mut watch::Receiver<bool>) -> io::Result<()> {
+    let open = blocks.wait_for(|blocked| !blocked).await;
+    open.map(drop).map_err(|_| io::ErrorKind::ConnectionReset.into())
+}
+
+async fn forward(
+    mut client: TcpStream,
+    server: SocketAddr,
+    (fault, mut blocks): (Fault, watch::Receiver<bool>),
+) -> io::Result<()> {
+    passable(&mut blocks).await?;
     if fault == Fault::Refuse {
         return client.set_zero_linger();
     }
@@ -103,11 +122,19 @@ async fn forward(mut client: TcpStream, server: SocketAddr, fault: Fault) -> io:
     let ended = {
         let (mut from_client, to_client) = client.split();
         let (from_server, mut to_server) = server.split();
+        let mut blocks_up = blocks.clone();
         let up = async {
-            tokio::io::copy(&mut from_client, &mut to_server).await?;
-            to_server.shutdown().await
+            let mut buffer = vec![0; 8192];
+            loop {
+                let read = from_client.read(&mut buffer).await?;
+                passable(&mut blocks_up).await?;
+                if read == 0 {
+                    return to_server.shutdown().await;
+                }
+                to_server.write_all(&buffer[..read]).await?;
+            }
         };
-        tokio::try_join!(up, answer(from_server, to_client, fault))
+        tokio::try_join!(up, answer(from_server, to_client, (fault, blocks)))
     };
     if ended.is_err() {
         // With nothing to linger for, closing sends a reset instead of a FIN.
@@ -121,7 +148,7 @@ async fn forward(mut client: TcpStream, server: SocketAddr, fault: Fault) -> io:
 async fn answer(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    fault: Fault,
+    (fault, mut blocks): (Fault, watch::Receiver<bool>),
 ) -> io::Result<()> {
     let (delay, mut budget) = match fault {
         Fault::None | Fault::Refuse => (Duration::ZERO, u64::MAX),
@@ -134,6 +161,7 @@ async fn answer(
     while budget > 0 {
         let room = usize::try_from(budget).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = from.read(&mut buffer[..room]).await?;
+        passable(&mut blocks).await?;
         if read == 0 {
             return to.shutdown().await;
         }

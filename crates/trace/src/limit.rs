@@ -47,11 +47,14 @@ pub enum LimitCause {
     Unused,
     /// The load became another one, of which far more executed than the database worked on.
     Congested,
+    /// Several proxies share the limit: this one's part is another, or whoever finds it for all has
+    /// found another.
+    Shared,
 }
 
 impl LimitCause {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Started,
         Self::Remembered,
         Self::Measured,
@@ -62,6 +65,7 @@ impl LimitCause {
         Self::Restarted,
         Self::Unused,
         Self::Congested,
+        Self::Shared,
     ];
 
     /// One word for it, in lower case.
@@ -78,6 +82,7 @@ impl LimitCause {
             Self::Restarted => "restarted",
             Self::Unused => "unused",
             Self::Congested => "congested",
+            Self::Shared => "shared",
         }
     }
 }

@@ -3,8 +3,8 @@
 use trace::{DynoId, LimitChanged, Micros};
 
 use super::{Admission, EARLY_MAX, EARLY_PART, Levels};
-use crate::Ticket;
 use crate::book::Lane;
+use crate::{Part, Ticket};
 
 impl Admission {
     /// PostgreSQL is back: up to the cap all may have connections. What was found of the limit may
@@ -73,6 +73,19 @@ impl Admission {
     /// So many backends wait for locks, if somebody looked.
     pub fn set_blocked(&mut self, blocked: Option<f64>) {
         self.blocked = blocked;
+    }
+
+    /// This is our part of what executes on the database from now on; for a law to hear.
+    pub fn take_part(&mut self, part: Part, now: Micros) {
+        if let Some(law) = &mut self.law {
+            self.decision = law.take_part(part, now);
+        }
+    }
+
+    /// The limit of all who share the database, if a law finds it.
+    #[must_use]
+    pub fn total(&self) -> Option<u32> {
+        self.law.as_ref().map(|law| law.total())
     }
 
     /// From now on nobody begins.

@@ -55,6 +55,7 @@ impl Gate {
         let idle = {
             let mut state = self.lock();
             state.admission.pause();
+            state.tell_speaker();
             state.pool.withdraw(|_| true)
         };
         self.close(idle).await;
@@ -66,7 +67,7 @@ impl Gate {
         loop {
             let quiet = {
                 let state = self.lock();
-                if !state.admission.is_paused() || state.pool.open() == 0 {
+                if !state.admission.is_paused() || state.pool.open() + state.allies.aside() == 0 {
                     return;
                 }
                 // Created under the lock: a connection that is closed now is not missed.
@@ -96,6 +97,7 @@ impl Gate {
         let stale = {
             let mut state = self.lock();
             state.fresh_from = state.fresh_from.max(from);
+            state.tell_speaker();
             state.pool.withdraw(|backend| backend.number() < from)
         };
         self.close(stale).await;
@@ -126,25 +128,30 @@ impl Gate {
             if !terms.adaptive {
                 state.room = None;
             }
+            state.set_confers(terms.confers());
             state.keep_to_budget(now);
             state.pool.surplus()
         };
         self.close(surplus).await;
     }
 
-    /// Once a second: what the server says, if it was asked; idle connections that nobody will miss
-    /// are closed.
-    pub(crate) async fn tend(self: &Arc<Self>, said: Option<Said>) {
+    /// What the server says, if it was asked.
+    pub(crate) fn heed(&self, said: Option<Said>) {
+        let mut state = self.lock();
+        state.admission.set_blocked(said.map(|said| f64::from(said.blocked)));
+        if let Some(Said { room, .. }) = said
+            && state.room != Some(room)
+        {
+            state.room = Some(room);
+            state.keep_to_budget(self.journal.now());
+        }
+    }
+
+    /// Once a second: idle connections that nobody will miss are closed.
+    pub(crate) async fn tend(self: &Arc<Self>) {
         let now = self.journal.now();
         let closing = {
             let mut state = self.lock();
-            state.admission.set_blocked(said.map(|said| f64::from(said.blocked)));
-            if let Some(Said { room, .. }) = said
-                && state.room != Some(room)
-            {
-                state.room = Some(room);
-                state.keep_to_budget(now);
-            }
             let held = state.admission.held();
             let mut closing = state.pool.surplus();
             if state.warm.look(held, now) {
@@ -161,7 +168,7 @@ impl Gate {
     /// Closes connections that were taken out of the pool. They are counted until they are gone,
     /// also if this is cancelled.
     #[expect(clippy::vec_box, reason = "they come out of the pool in their boxes")]
-    pub(super) async fn close(self: &Arc<Self>, backends: Vec<Box<Backend>>) {
+    pub(crate) async fn close(self: &Arc<Self>, backends: Vec<Box<Backend>>) {
         let parting: Vec<Parting> = backends
             .into_iter()
             .map(|backend| Parting { gate: Arc::clone(self), backend: Some(backend) })

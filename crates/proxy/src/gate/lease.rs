@@ -177,6 +177,9 @@ impl Lease {
         if state.outage.take().is_some() {
             state.admission.lift(now);
         }
+        if state.pool.open() == 1 {
+            state.tell_speaker();
+        }
         state.wake(now);
     }
 

@@ -11,13 +11,13 @@ use super::{Gate, State, UNBOUNDED, UNKNOWN};
 impl State {
     /// Holds on to what the budget allows.
     pub(super) fn keep_to_budget(&mut self, now: Micros) {
-        let own = self.budget.own();
+        let own = self.budget.own().saturating_sub(self.allies.aside());
         let cap = match self.room {
             Some(room) => own.min(room),
             None if self.budget.limit() == UNBOUNDED => own.min(UNKNOWN),
             None => own,
         };
-        self.pool.set_limit(cap);
+        self.pool.set_limit(cap.min(self.allies.hold()));
         self.admission.set_cap(cap);
         self.wake(now);
     }
@@ -43,7 +43,8 @@ impl Gate {
         };
         self.close(surplus).await;
         let mut state = self.lock();
-        let open = state.pool.open();
+        let open = state.pool.open() + state.allies.aside();
+        state.tell_speaker();
         state.budget.report(open)
     }
 

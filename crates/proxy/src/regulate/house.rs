@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use trace::Micros;
 
+use super::confer::Voice;
 use super::notify::Exchange;
 use crate::access::{Credential, Doorman, Secret};
 use crate::cancel;
@@ -31,6 +32,8 @@ pub(crate) struct House {
     /// What the server says of its settings, by kind of connection.
     greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
     pub(crate) exchange: Exchange,
+    /// On whose behalf other proxies are spoken with.
+    voice: Mutex<Option<Voice>>,
     /// The URL's own password, which then logs in to the server whoever the client is. Kept, for
     /// what is derived from it takes time.
     own: RwLock<Option<Arc<Secret>>>,
@@ -61,6 +64,7 @@ impl House {
             settings: settings::Registry::default(),
             greetings: Mutex::default(),
             exchange: Exchange::default(),
+            voice: Mutex::default(),
             own: RwLock::new(own(database)),
             doorman: Arc::clone(doorman),
             database: RwLock::new(Arc::new(database.clone())),
@@ -118,10 +122,21 @@ impl House {
         if !old.leads_where(database) {
             *self.own.write() = own(database);
             self.greetings.lock().clear();
+            *self.voice.lock() = None;
             self.generation.fetch_add(1, Ordering::Release);
             self.exchange.renew();
             self.gate.renew(self.journal.roster.next_server()).await;
         }
+    }
+
+    /// On whose behalf other proxies are spoken with, once somebody was here.
+    pub(super) fn voice(&self) -> Option<Voice> {
+        self.voice.lock().clone()
+    }
+
+    /// Whoever has opened the latest connection is let in by the server.
+    pub(super) fn keep_voice(&self, voice: Voice) {
+        *self.voice.lock() = Some(voice);
     }
 
     pub(super) fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission::alliance::SPARE;
 use wire::backend::tag;
 use wire::cursor::Cursor;
 use wire::frame::body;
@@ -20,9 +21,6 @@ use crate::timer::timeout;
 
 /// How long waiting for a connection and for the answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Connections that are left to others: to those who come in this very second.
-const SPARE: i64 = 2;
 
 /// One row: what the server has for ordinary roles, how many connections there are, the same for
 /// the role (-1: no limit) and the database; and who of the database waits for a lock.
@@ -44,11 +42,15 @@ impl House {
     /// Asks the server for its room, if a law needs to know, and closes connections that nobody
     /// needs. Cancellation safe.
     pub(crate) async fn tend(self: &Arc<Self>, worker: usize) {
-        let said = match self.gate.standing().adaptive {
-            true => timeout(PATIENCE, self.ask_server(worker)).await.ok().flatten(),
-            false => None,
-        };
-        self.gate.tend(said).await;
+        // Where it is agreed on with others, whoever speaks with them asks.
+        if !self.gate.confers() {
+            let said = match self.gate.standing().adaptive {
+                true => timeout(PATIENCE, self.ask_server(worker)).await.ok().flatten(),
+                false => None,
+            };
+            self.gate.heed(said);
+        }
+        self.gate.tend().await;
     }
 
     async fn ask_server(&self, worker: usize) -> Option<Said> {
@@ -104,7 +106,7 @@ fn said(row: &[i64], open: u32) -> Option<Said> {
     let ours = i64::from(open);
     let left =
         |limit: i64, used: i64| if limit < 0 { i64::MAX } else { limit - (used - ours).max(0) };
-    let room = left(slots - SPARE, all)
+    let room = left(slots - i64::from(SPARE), all)
         .min(left(role_limit, of_role))
         .min(left(database_limit, of_database));
     let blocked = u32::try_from(blocked).ok()?;

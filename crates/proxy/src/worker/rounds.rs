@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Shared;
 use crate::Mode;
+use crate::regulate::House;
 use crate::timer::interval;
 
 /// How often the pool is sampled.
@@ -49,6 +50,30 @@ pub(super) async fn tend(shared: Arc<Shared>, worker: usize) {
             let label = house.database().label().into();
             if let hash_map::Entry::Vacant(free) = tending.entry(label) {
                 free.insert(tasks.spawn(async move { house.tend(worker).await }));
+            }
+        }
+    }
+}
+
+/// Speaks with other proxies, for each database on its own and for as long as it is one of ours.
+pub(super) async fn confer(shared: Arc<Shared>, worker: usize) {
+    let mut ticks = interval(TEND_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut speaking: Vec<(Arc<House>, AbortHandle)> = Vec::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        while tasks.try_join_next().is_some() {}
+        let houses: Vec<Arc<House>> = shared.databases.houses().collect();
+        let has = |houses: &[Arc<House>], one: &Arc<House>| {
+            houses.iter().any(|house| Arc::ptr_eq(house, one))
+        };
+        let gone = speaking.extract_if(.., |(house, _)| !has(&houses, house));
+        gone.for_each(|(_, task)| task.abort());
+        for house in houses {
+            if speaking.iter().all(|(one, _)| !Arc::ptr_eq(one, &house)) {
+                let task = tasks.spawn(Arc::clone(&house).confer(worker));
+                speaking.push((house, task));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod allies;
 mod block;
 mod both;
 mod certificates;

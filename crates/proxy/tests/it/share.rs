@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
-use proxy::{Config, Knee, LimitState, Mode};
+use proxy::{Config, Knee, LimitState, Mode, Rank};
 use tokio::sync::Barrier;
 use trace::{Event, LimitCause, Micros, Outcome};
 
@@ -178,7 +178,6 @@ async fn the_servers_own_room_is_the_cap() {
     ])
     .await;
     let fixture = Fixture::on(Arc::new(postgres), Mode::Regulate, |_| {}).await;
-    let others = join_all((0..3).map(|_| fixture.database.connect())).await;
     let sessions = join_all((0..12).map(|_| fixture.connect())).await;
     let over = AtomicBool::new(false);
     let work = join_all(sessions.iter().map(async |session| {
@@ -188,12 +187,14 @@ async fn the_servers_own_room_is_the_cap() {
         }
     }));
     let watch = async {
-        // Seven, less three of others, less two spare ones.
+        // Seven, less two spare ones, less the one to speak with other proxies.
+        testkit::wait_until(SOON, || standing(&fixture).room == Some(4)).await;
+        assert_eq!(standing(&fixture).ceiling, 4);
+        let _others = join_all((0..2).map(|_| fixture.database.connect())).await;
         testkit::wait_until(SOON, || standing(&fixture).room == Some(2)).await;
         testkit::wait_until(SOON, || fixture.proxy.control().look().databases[0].open <= 2).await;
-        drop(others);
-        testkit::wait_until(SOON, || standing(&fixture).room == Some(5)).await;
-        assert_eq!(standing(&fixture).ceiling, 5);
+        let alliance = standing(&fixture).alliance.expect("it speaks");
+        assert_eq!((alliance.rank, alliance.proxies, alliance.room), (Rank::Leader, 1, 3));
         over.store(true, Ordering::Relaxed);
     };
     tokio::join!(work, watch);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use proxy::{Client, DatabaseState, Doing, Mode, Snapshot, Totals};
+use proxy::{Client, DatabaseState, Doing, Mode, Rank, Snapshot, Totals};
 use trace::{Micros, PinCause, SqlState};
 
 use super::page::{Kind, Labels, Page};
@@ -65,7 +65,7 @@ const OF_ENTRY: [Level; 2] = [
 ];
 
 /// `regulate` only.
-const OF_POOL: [Level; 10] = [
+const OF_POOL: [Level; 14] = [
     ("surgetank_pool_limit", "Most server connections.", |s| s.limit),
     ("surgetank_pool_open", "Server connections that are open or being opened.", |s| s.open),
     ("surgetank_pool_idle", "Server connections that are open and not in use.", |s| s.idle),
@@ -87,6 +87,20 @@ const OF_POOL: [Level; 10] = [
         "surgetank_pool_idle_in_transaction",
         "Transactions that are open while nothing executes.",
         |s| s.executing.idle,
+    ),
+    ("surgetank_pool_proxies", "Proxies of the database, this one included; 0: not known.", |s| {
+        s.executing.alliance.map_or(0, |alliance| alliance.proxies)
+    }),
+    ("surgetank_pool_leads", "1 while this proxy finds the limit for all.", |s| {
+        s.executing.alliance.is_some_and(|alliance| alliance.rank == Rank::Leader).into()
+    }),
+    ("surgetank_pool_all_short_limit", "How many short statements may execute, of all.", |s| {
+        s.executing.alliance.map_or(s.executing.limit, |alliance| alliance.total)
+    }),
+    (
+        "surgetank_pool_all_room",
+        "Server connections that all together may have; 0: unknown.",
+        |s| s.executing.alliance.map_or(0, |alliance| alliance.room),
     ),
 ];
 

@@ -16,6 +16,7 @@ mod manager;
 mod metrics;
 mod orders;
 mod restart;
+mod several;
 
 /// How long a condition may take to come true.
 const SOON: Duration = Duration::from_secs(30);

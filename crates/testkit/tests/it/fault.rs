@@ -94,3 +94,22 @@ async fn a_refusal_resets() {
     let ended = timeout(LIMIT, stream.read(&mut [0; 1])).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
+
+#[tokio::test]
+async fn a_partition_holds_all_back_until_it_ends() {
+    let (mut stream, proxy, _tasks) = send(Fault::None).await;
+    stream.read_exact(&mut [0; 100]).await.unwrap();
+    proxy.block(true);
+    stream.write_all(b"late").await.unwrap();
+    let mut other = TcpStream::connect(proxy.address()).await.expect("it listens");
+    other.write_all(b"later").await.unwrap();
+    let silence = timeout(Duration::from_millis(100), stream.read(&mut [0; 1])).await;
+    assert!(silence.is_err(), "neither a byte nor an end");
+    proxy.block(false);
+    let mut received = [0; 4];
+    timeout(LIMIT, stream.read_exact(&mut received)).await.unwrap().unwrap();
+    assert_eq!(&received, b"late");
+    let mut received = [0; 5];
+    timeout(LIMIT, other.read_exact(&mut received)).await.unwrap().unwrap();
+    assert_eq!(&received, b"later");
+}

@@ -3,13 +3,14 @@
 use super::super::table::{Cell, Table};
 use super::moment;
 use crate::Snapshot;
-use crate::control::{DatabaseState, LimitState};
+use crate::control::{DatabaseState, LimitState, Rank};
 
 pub(super) fn limit(seen: &Snapshot) -> Table {
     let mut table = Table::new(
         "database adaptive limit:4 executing:4 long_limit:4 long:4 idle_in_transaction:4 held:4 \
          waiting:4 ceiling:4 room:4 open:4 idle:4 paused:4 knee:4 changed changed_from:4 \
-         changed_to:4 reason elasticity error",
+         changed_to:4 reason elasticity error \
+         rank proxies:4 share total:4 shared_room:4",
     );
     for state in &seen.databases {
         let DatabaseState { open, idle, leased, waiting, paused, executing, .. } = state;
@@ -45,9 +46,28 @@ pub(super) fn limit(seen: &Snapshot) -> Table {
             ]),
             None => row.extend(std::iter::repeat_n(Cell::Null, 6)),
         }
+        match executing.alliance {
+            Some(alliance) => row.extend([
+                rank(alliance.rank).into(),
+                alliance.proxies.into(),
+                thousandths(alliance.share_milli.into()).into(),
+                alliance.total.into(),
+                alliance.room.into(),
+            ]),
+            None => row.extend(std::iter::repeat_n(Cell::Null, 5)),
+        }
         table.row(row);
     }
     table
+}
+
+/// Who a proxy is among others, in a word.
+fn rank(rank: Rank) -> &'static str {
+    match rank {
+        Rank::Leader => "leader",
+        Rank::Follower => "follower",
+        Rank::Leaderless => "leaderless",
+    }
 }
 
 /// Thousandths as a decimal number.

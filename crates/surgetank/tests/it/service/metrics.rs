@@ -21,7 +21,7 @@ fn documented() -> BTreeSet<String> {
     cells.map(|name| name.split('{').next().unwrap_or(name).to_owned()).collect()
 }
 
-async fn scrape(addr: SocketAddr) -> Page {
+pub(super) async fn scrape(addr: SocketAddr) -> Page {
     let mut stream = TcpStream::connect(addr).await.expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
     let mut answer = String::new();
