@@ -27,11 +27,12 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
             let running = (arm == 0).then_some(&adaptive);
             let block = bench.block(arms[arm], running, &dynos(work)).await?;
             talk(&format!(
-                "G4 round {round}: {:<10} {} % idle: {:.0}/s, limit {:.1}",
+                "G4 round {round}: {:<10} {} % idle: {:.0}/s, limit {:.1}, core 0 {:.0} %",
                 arms[arm],
                 PERCENT * u32::from(idles == 1),
                 block.rate,
-                block.limit
+                block.limit,
+                block.busy[0],
             ));
             rates[arm][idles].push(block.rate);
         }

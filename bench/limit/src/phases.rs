@@ -50,7 +50,7 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<String> {
     let mut from = 0.0;
     let mut marks = Vec::new();
     for ((work, blocks), best) in PHASES.into_iter().zip(best) {
-        marks.push((from, format!("{}, best static {best:.0}/s", work.name()), best));
+        marks.push((from, work.name().to_owned(), best));
         from += (bench.plan.block * TIMES * blocks).as_secs_f64();
     }
     Ok(limit_over_time(&points, &marks).svg("limit-over-time"))
