@@ -158,8 +158,13 @@ impl Session {
         let arrived = self.house.journal.now();
         let mut repeats = 0;
         loop {
-            let end = self.try_request(arrived).await;
-            if end != Err(End::Unsent) {
+            self.talk.arrives(arrived);
+            let end = match self.obtain(arrived).await {
+                Ok((lease, backend)) => self.hold(lease, backend).await,
+                Err(failure) => Box::pin(self.fail(failure, arrived)).await,
+            };
+            self.talk.journal.card.rests();
+            if !matches!(end, Err(End::Unsent)) {
                 return end;
             }
             if repeats == REPEATS_MAX {
@@ -170,31 +175,20 @@ impl Session {
         }
     }
 
-    async fn try_request(&mut self, arrived: Micros) -> Result<(), End> {
-        self.talk.arrives(arrived);
-        let served = self.try_serve(arrived).await;
-        self.talk.journal.card.rests();
-        served
-    }
-
-    async fn try_serve(&mut self, arrived: Micros) -> Result<(), End> {
-        match self.obtain(arrived).await {
-            Ok((lease, backend)) => self.hold(lease, backend).await,
-            Err(Failure::Over(end)) => {
-                let outcome = match &end {
-                    End::Dismissed(answer) => Outcome::Error(answer.code),
-                    _ => Outcome::ClientGone,
-                };
-                self.refuse(None, outcome);
-                Err(end)
-            }
-            Err(failure) => {
-                self.entry.target.detach().await;
-                let (answer, outcome) = self.explain(&failure, arrived);
-                self.refuse(Some(&answer), outcome);
-                Ok(())
-            }
+    /// There is no server connection: says why, unless the session ends.
+    async fn fail(&mut self, failure: Failure, arrived: Micros) -> Result<(), End> {
+        if let Failure::Over(end) = failure {
+            let outcome = match &end {
+                End::Dismissed(answer) => Outcome::Error(answer.code),
+                _ => Outcome::ClientGone,
+            };
+            self.refuse(None, outcome);
+            return Err(end);
         }
+        self.entry.target.detach().await;
+        let (answer, outcome) = self.explain(&failure, arrived);
+        self.refuse(Some(&answer), outcome);
+        Ok(())
     }
 
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
