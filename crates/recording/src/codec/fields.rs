@@ -171,7 +171,7 @@ codes! {
     TransactionState { Idle = 0, Open = 1, Failed = 2 }
     LimitCause {
         Started = 0, Remembered = 1, Measured = 2, Locked = 3, Ceiling = 4, Long = 5, Refused = 6,
-        Restarted = 7, Unused = 8, Shared = 9,
+        Restarted = 7, Unused = 8, Shared = 10,
     }
     Blame { Nobody = 0, App = 1, Dyno = 2, Surgetank = 3, Postgres = 4, Network = 5 }
 }
