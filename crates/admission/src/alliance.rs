@@ -359,7 +359,7 @@ impl Alliance {
     /// How many connections we may have. True if we said more than we may have, or claim more now.
     fn settle(&mut self, look: &Look, fresh: &[&Peer], (room, sure): (u32, u32)) -> bool {
         let most = |peer: &Peer| peer.gossip.most;
-        let [room, sure] = [room, sure].map(|room| room - for_newcomers(room));
+        let [room, sure] = [room, sure].map(|room| room - for_newcomers(room, fresh.len()));
         let others: u32 = look
             .peers
             .iter()

@@ -66,10 +66,13 @@ impl Foreign {
     }
 }
 
-/// How many of so many all together leave to one who comes: until they have heard of it, its own
-/// come out of these. Where there are few, it must do with those to spare.
-pub(super) fn for_newcomers(room: u32) -> u32 {
-    LEAST.min(room / 8)
+/// How many of so many connections so few proxies leave to one who comes: until they have heard of
+/// it, its own come out of these and of those to spare. One proxy alone looks once a second only;
+/// and with two more there are as many connections for clients as before, since each has one to
+/// speak on.
+pub(super) fn for_newcomers(room: u32, proxies: usize) -> u32 {
+    let others = u32::try_from(proxies).unwrap_or(u32::MAX).saturating_sub(1);
+    LEAST.min(room / 8).saturating_sub(others)
 }
 
 /// Deals `room` connections out by demand, at least [`LEAST`] to each. The same for whoever

@@ -197,7 +197,7 @@ fn a_newcomer_gets_what_another_has_closed_and_not_before() {
         play.fill();
         assert!(play.all() <= 35, "{}", play.all());
     }
-    assert_eq!((play.members[0].cap(), play.members[newcomer].cap()), (16, 17));
+    assert_eq!((play.members[0].cap(), play.members[newcomer].cap()), (17, 17));
     assert_eq!(play.ranks(), [LEADER, FOLLOWER]);
     // The follower's limit is its half of what the leader has found.
     assert_eq!(play.plan(newcomer).part, Part { share: 0.5, led: Some(10) });
@@ -213,7 +213,7 @@ fn shares_follow_demand() {
     let share = |who: usize| play.plan(who).part.share;
     assert!((share(0) - 0.6).abs() < 0.03 && (share(1) - 0.3).abs() < 0.02, "{}", share(1));
     let caps: Vec<u32> = play.members.iter().map(Member::cap).collect();
-    assert_eq!(caps.iter().sum::<u32>(), 99);
+    assert_eq!(caps.iter().sum::<u32>(), 101);
     assert!(caps[0] > 54 && caps[1] > 27 && caps[2] > 9, "{caps:?}");
 }
 
@@ -245,7 +245,7 @@ fn a_leader_that_stops_keeps_its_lock_but_not_the_lead() {
     play.rounds(20);
     play.fill();
     assert_eq!(play.members[0].open, held);
-    assert_eq!(play.all(), 33, "what it holds is its own as long as it is there");
+    assert_eq!(play.all(), 34, "what it holds is its own as long as it is there");
     play.members[0].stopped = false;
     play.rounds(2);
     assert_eq!(play.ranks(), [FOLLOWER, LEADER, FOLLOWER]);

@@ -30,7 +30,8 @@ const PLANS: usize = 10;
     after_help = "observe: one server connection per client, nothing changed; safe to put in \
     front of production.\nregulate: transaction pooling. How \
     many statements execute at once is found by measuring; --limit is the most server connections \
-    it may take.\n\nClients log in with the \
+    it may take. Several proxies of one database find each other through it and share its \
+    limits.\n\nClients log in with the \
     URL's own user and password, or as the file says. Without a password in the URL the proxy \
     listens on loopback only.\n\
     TLS to the server is what the URL says: sslmode, sslrootcert, sslcert, sslkey, \
