@@ -3,9 +3,9 @@
 //! It climbs throughput, not latency: a database has no unloaded latency to compare with. Slots of
 //! a few hundredths of a second come in pairs, one with a little more than the limit and one with a
 //! little less, in an order left to chance; the ratio of their throughputs is one measurement of
-//! the elasticity `e = d ln X / d ln n`. The limit is moved until `e` is the small [`TARGET`]: the
+//! the elasticity `e = d ln X / d ln n`. The limit is moved until `e` is the small `TARGET`: the
 //! *knee*, beyond which more statements only make each slower. When pairs stop deciding anything
-//! the law rests; when the load becomes another ([`regime`]) it forgets and begins anew.
+//! the law rests; when the load becomes another (`regime`) it forgets and begins anew.
 //!
 //! What the database is not asked for by clients who wait shows nothing: a slot that was not
 //! saturated is no evidence, and the limit stays.
@@ -51,7 +51,7 @@ const REST: u32 = 6;
 const UNBOUND: u32 = 3;
 /// A slot counts if for this part of it somebody waited.
 const SATURATED: f64 = 0.7;
-/// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
+/// A long statement's loss counts for so much of a short one's gain; at most for `TARGET`.
 const RIVALS: f64 = 0.5;
 /// At least so many long statements run beside the limit.
 const LONG_LEAST: u32 = 2;
