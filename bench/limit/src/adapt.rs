@@ -111,3 +111,25 @@ fn reached(series: &[f64], from: Duration, best: f64) -> f64 {
         Some(last) => (last + 1) as f64 * BIN.as_secs_f64(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A phase that has so much from this second on, and half of it before.
+    fn phase(second: usize) -> Vec<f64> {
+        (0..61).map(|bin| if bin < 10 * second { 50.0 } else { 100.0 }).collect()
+    }
+
+    #[test]
+    fn the_time_is_that_after_which_nothing_is_missed() {
+        assert_eq!(reached(&phase(0), Duration::ZERO, 100.0), 0.0);
+        // A second and a half that lacks no more than a tenth begins a little before.
+        let two = reached(&phase(2), Duration::ZERO, 100.0);
+        assert!((1.4..2.0).contains(&two), "{two}");
+        assert_eq!(reached(&phase(6), Duration::ZERO, 100.0), 6.0, "never");
+        let mut relapse = phase(1);
+        relapse[40..50].fill(50.0);
+        assert!(reached(&relapse, Duration::ZERO, 100.0) > 4.0, "what was not held does not count");
+    }
+}

@@ -220,3 +220,19 @@ async fn experiments(args: &Args, bench: &Bench) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_people_do() {
+        let seconds = |text| time(text).map(|time| time.as_secs());
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("30m"), Ok(1800));
+        assert_eq!(seconds("2h"), Ok(7200));
+        assert!(seconds("soon").is_err() && seconds("m").is_err());
+        assert!(seconds("9999999999999999999h").is_err());
+    }
+}

@@ -52,7 +52,7 @@ const REST: u32 = 6;
 const UNBOUND: u32 = 3;
 /// A slot counts if for this part of it somebody waited.
 const SATURATED: f64 = 0.7;
-/// A long statement's loss counts for so much of a short one's gain; at most for [`TARGET`].
+/// A long statement's loss counts for so much of a short one's gain; at most for `TARGET`.
 const RIVALS: f64 = 0.5;
 /// At least so many long statements run beside the limit.
 const LONG_LEAST: u32 = 2;

@@ -119,8 +119,8 @@ impl Scanner {
     }
 
     /// How many bytes at the beginning of `input` are whole messages of kinds that `passes`: what
-    /// [`Self::step`] would say of each is known, and nothing need be kept of it. None in the middle
-    /// of a message.
+    /// [`Self::step`] would say of each is known, and nothing need be kept of it. None in the
+    /// middle of a message.
     #[must_use]
     pub fn run(&self, input: &[u8], passes: impl Fn(u8) -> bool) -> usize {
         if self.left > 0 {

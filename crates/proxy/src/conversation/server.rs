@@ -27,7 +27,7 @@ impl Conversation {
     }
 
     /// Whether a message of this kind, if it comes next, is one of many in a longer answer that the
-    /// client is given: no more need be known of it than of all of them together ([`Self::passed`]).
+    /// client is given: of all of them together no more need be known than [`Self::passed`].
     pub(crate) fn is_bulk(&self, tag: u8) -> bool {
         let includes = match self.expected.front() {
             Some(Expect::Query) => {
