@@ -231,7 +231,8 @@ impl Law {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        match self.regime.look(levels.shifted(e, shift), (1.0 / sample.done).sqrt()) {
+        let (noise, doubt) = ((1.0 / sample.done).sqrt(), Levels::doubt(e, shift));
+        match self.regime.look(levels.shifted(e, shift), noise, doubt) {
             Look::Same => {}
             Look::Odd => {
                 // Half of a pair in one regime and half in another would show anything at all.

@@ -12,6 +12,8 @@ const WORK: f64 = 0.22;
 const FAR: f64 = 1.0;
 /// Work may also wander by so many times its usual deviation.
 const WANDER: f64 = 4.0;
+/// Or by so many times what a wrong belief of the elasticity explains.
+const DOUBT: f64 = 1.2;
 /// Weight of a new slot in the level.
 const NEW: f64 = 0.15;
 
@@ -24,6 +26,12 @@ pub(super) struct Levels {
 }
 
 impl Levels {
+    /// How far (ln) [`Self::shifted`] may be wrong if the elasticity is not what is believed, but
+    /// something between nothing and all.
+    pub(super) fn doubt(elasticity: f64, shift: f64) -> f64 {
+        shift.abs() * (1.0 - elasticity).max(elasticity)
+    }
+
     /// The levels as they would be with a limit larger by `shift` (ln), at this elasticity: what
     /// does not go into throughput goes into time.
     pub(super) fn shifted(self, elasticity: f64, shift: f64) -> Self {
@@ -51,6 +59,8 @@ pub(super) enum Look {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Regime {
     level: Option<Levels>,
+    /// How far the level may be wrong because of the slot it began with.
+    doubt: f64,
     /// How far work usually is from its level.
     wander: f64,
     /// The slot before was off.
@@ -58,21 +68,24 @@ pub(super) struct Regime {
 }
 
 impl Regime {
-    /// A slot at the centre, or corrected to it; `noise` is the deviation (ln) that counting so few
-    /// transactions has by itself.
-    pub(super) fn look(&mut self, seen: Levels, noise: f64) -> Look {
+    /// A slot at the centre, or corrected to it, which may be wrong by so much (`doubt`); `noise` is
+    /// the deviation (ln) that counting so few transactions has by itself.
+    pub(super) fn look(&mut self, seen: Levels, noise: f64, doubt: f64) -> Look {
         let Some(level) = self.level else {
-            self.level = Some(seen);
+            *self = Self { level: Some(seen), doubt, ..Self::default() };
             return Look::Same;
         };
         let (rate, held, work) =
             (seen.rate - level.rate, seen.held - level.held, seen.work - level.work);
-        let chance = WANDER * noise;
+        // Where pairs are coarse (1 and 3 around 2), a wrong belief makes each half look like
+        // another load. If that were believed, no pair would be complete and the belief stay wrong
+        // for ever.
+        let chance = WANDER * noise + DOUBT * (doubt + self.doubt);
         let off = rate.abs() > RATE.max(chance)
             || held.abs() > HELD.max(chance)
             || work.abs() > WORK.max(chance).max(WANDER * self.wander);
         if off && self.suspect {
-            *self = Self { level: Some(seen), ..Self::default() };
+            *self = Self { level: Some(seen), doubt, ..Self::default() };
             return Look::Another;
         }
         self.suspect = off;
@@ -80,6 +93,7 @@ impl Regime {
             let far = rate.abs().max(held.abs()) > FAR.max(chance);
             return if far { Look::Odd } else { Look::Same };
         }
+        self.doubt -= NEW * self.doubt;
         self.wander += NEW * (work.abs() - self.wander);
         self.level = Some(Levels {
             rate: level.rate + NEW * rate,

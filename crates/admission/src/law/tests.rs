@@ -84,6 +84,25 @@ fn another_load_is_noticed_while_the_law_rests() {
     }
 }
 
+/// At 2 a pair is 1 and 3: what the belief of the elasticity is wrong by must not make each half of
+/// it look like another load, or no pair would ever be complete.
+#[test]
+fn a_limit_of_two_is_left_when_the_load_gains_by_more() {
+    fn falls(limit: f64, by: f64) -> f64 {
+        1800.0 * (2.0 / limit).powf(by).min(limit / 2.0)
+    }
+    let loads: [fn(f64) -> f64; 3] = [|n| falls(n, 0.1), |n| falls(n, 0.6), |n| falls(n, 1.5)];
+    for (seed, load) in (0..16).flat_map(|seed| loads.map(|load| (seed, load))) {
+        let mut law = Law::new(seed);
+        let mut toy = Toy::new(load);
+        toy.drive(&mut law, 20);
+        let before = centre(&law);
+        toy.throughput = |limit| 125.0 * limit;
+        toy.drive(&mut law, 15);
+        assert!(before < 4.0 && centre(&law) > 60.0, "seed {seed}: {before}, {}", centre(&law));
+    }
+}
+
 #[test]
 fn a_new_load_that_jams_is_begun_from_below() {
     for seed in 0..8 {
