@@ -172,7 +172,11 @@ impl Law {
             Some(sample) if window.saturated >= SATURATED => self.learn(window, sample),
             // Not all that was let in was asked for, but more than the centre lets in: what that
             // gave is evidence of as many as executed.
-            Some(sample) if self.probe.is_pair() && window.executing > self.centre => {
+            Some(sample)
+                if self.probe.is_pair()
+                    && window.executing > self.centre
+                    && window.executing <= MOST =>
+            {
                 self.learn(window, Sample { limit: window.executing, ..sample });
             }
             _ => {

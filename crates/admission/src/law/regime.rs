@@ -68,8 +68,8 @@ pub(super) struct Regime {
 }
 
 impl Regime {
-    /// A slot at the centre, or corrected to it, which may be wrong by so much (`doubt`); `noise` is
-    /// the deviation (ln) that counting so few transactions has by itself.
+    /// A slot at the centre, or corrected to it, which may be wrong by so much (`doubt`); `noise`
+    /// is the deviation (ln) that counting so few transactions has by itself.
     pub(super) fn look(&mut self, seen: Levels, noise: f64, doubt: f64) -> Look {
         let Some(level) = self.level else {
             *self = Self { level: Some(seen), doubt, ..Self::default() };
