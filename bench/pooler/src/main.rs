@@ -57,7 +57,8 @@ struct Args {
     mode: Vec<String>,
     /// Idle clients whose memory is measured; 0 for none. Memory comes in pieces of 2 MiB (huge
     /// pages): of few clients it is not told well
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    #[arg(long, default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=20_000))]
     idle: u32,
     /// The surgetank program; beside this one if not given
     #[arg(long)]
