@@ -4,7 +4,7 @@
 
 use admission::{Admission, Ask, Decision, Governor, Ticket, Verdict, Window};
 use bench_kit::say;
-use trace::{DynoId, Fingerprint, LimitChanged, Micros};
+use trace::{DynoId, Fingerprint, Micros};
 
 use crate::goals::{Goals, Wanted};
 
@@ -30,18 +30,6 @@ impl Governor for Fixed {
 
     fn restarted(&mut self, _: Micros) -> Decision {
         self.decision()
-    }
-
-    fn knee(&self) -> Option<u32> {
-        None
-    }
-
-    fn change(&self) -> Option<LimitChanged> {
-        None
-    }
-
-    fn untold(&mut self) -> Option<LimitChanged> {
-        None
     }
 }
 

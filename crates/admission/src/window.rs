@@ -86,13 +86,19 @@ pub trait Governor: std::fmt::Debug + Send {
     }
 
     /// What was found so far, to be remembered across restarts of ours.
-    fn knee(&self) -> Option<u32>;
+    fn knee(&self) -> Option<u32> {
+        None
+    }
 
     /// The last change of the limit, with its reason.
-    fn change(&self) -> Option<LimitChanged>;
+    fn change(&self) -> Option<LimitChanged> {
+        None
+    }
 
     /// The last change, if it was not told yet.
-    fn untold(&mut self) -> Option<LimitChanged>;
+    fn untold(&mut self) -> Option<LimitChanged> {
+        None
+    }
 }
 
 impl Governor for crate::Law {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use admission::{Admission, Ask, Decision, Governor, Manner, Rise, Ticket, Verdict, Window};
-use trace::{DynoId, Fingerprint, LimitChanged, Micros};
+use trace::{DynoId, Fingerprint, Micros};
 
 /// A generator of numbers: the same seed gives the same program.
 struct Dice(u64);
@@ -51,18 +51,6 @@ impl Governor for Whim {
 
     fn restarted(&mut self, _: Micros) -> Decision {
         self.1
-    }
-
-    fn knee(&self) -> Option<u32> {
-        None
-    }
-
-    fn change(&self) -> Option<LimitChanged> {
-        None
-    }
-
-    fn untold(&mut self) -> Option<LimitChanged> {
-        None
     }
 }
 

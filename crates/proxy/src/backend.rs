@@ -22,6 +22,7 @@ use crate::statements::ServerStatements;
 use crate::stream::Stream;
 use crate::timer::timeout;
 
+mod ask;
 mod login;
 
 use login::Login;

@@ -178,17 +178,22 @@ impl Session {
     /// There is no server connection: says why, unless the session ends.
     async fn fail(&mut self, failure: Failure, arrived: Micros) -> Result<(), End> {
         if let Failure::Over(end) = failure {
-            let outcome = match &end {
-                End::Dismissed(answer) => Outcome::Error(answer.code),
-                _ => Outcome::ClientGone,
-            };
-            self.refuse(None, outcome);
-            return Err(end);
+            return Err(self.ends_unserved(end));
         }
         self.entry.target.detach().await;
         let (answer, outcome) = self.explain(&failure, arrived);
         self.refuse(Some(&answer), outcome);
         Ok(())
+    }
+
+    /// The session ends before the next message was served.
+    fn ends_unserved(&mut self, end: End) -> End {
+        let outcome = match &end {
+            End::Dismissed(answer) => Outcome::Error(answer.code),
+            _ => Outcome::ClientGone,
+        };
+        self.refuse(None, outcome);
+        end
     }
 
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the

@@ -1,8 +1,6 @@
 //! The queue as a table: what happens, and who may begin then. Random programs are in
 //! `tests/programs.rs`.
 
-use trace::LimitChanged;
-
 use super::*;
 
 const WEB: DynoId = DynoId(1);
@@ -28,18 +26,6 @@ impl Governor for Fixed {
 
     fn restarted(&mut self, _: Micros) -> Decision {
         self.0
-    }
-
-    fn knee(&self) -> Option<u32> {
-        None
-    }
-
-    fn change(&self) -> Option<LimitChanged> {
-        None
-    }
-
-    fn untold(&mut self) -> Option<LimitChanged> {
-        None
     }
 }
 
@@ -346,18 +332,6 @@ fn a_window_tells_what_happened_after_it_had_settled() {
 
         fn restarted(&mut self, _: Micros) -> Decision {
             self.decision()
-        }
-
-        fn knee(&self) -> Option<u32> {
-            None
-        }
-
-        fn change(&self) -> Option<LimitChanged> {
-            None
-        }
-
-        fn untold(&mut self) -> Option<LimitChanged> {
-            None
         }
     }
     let (sender, windows) = std::sync::mpsc::channel();

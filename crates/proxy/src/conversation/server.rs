@@ -29,14 +29,9 @@ impl Conversation {
     /// Whether a message of this kind, if it comes next, is one of many in a longer answer that the
     /// client is given: of all of them together no more need be known than [`Self::passed`].
     pub(crate) fn is_bulk(&self, tag: u8) -> bool {
-        let includes = match self.expected.front() {
-            Some(Expect::Query) => {
-                matches!(tag, tag::DATA_ROW | tag::ROW_DESCRIPTION | tag::COPY_DATA)
-            }
-            Some(Expect::Execute) => matches!(tag, tag::DATA_ROW | tag::COPY_DATA),
-            _ => false,
-        };
-        includes && !self.is_ahead()
+        matches!(tag, tag::DATA_ROW | tag::ROW_DESCRIPTION | tag::COPY_DATA)
+            && !self.is_ahead()
+            && self.expected.front().is_some_and(|expect| expect.includes(tag))
     }
 
     /// Messages of which each [is one of many](Self::is_bulk) have come, so many bytes.

@@ -20,7 +20,7 @@ use crate::access::Credential;
 use crate::backend::{Backend, OpenError, Opening};
 use crate::pool::Key;
 use crate::timer::{sleep, timeout};
-use look::{ask, look_at, run};
+use look::{ask, look_at};
 
 /// How often it speaks, alone and among others.
 const ALONE: Duration = Duration::from_millis(1000);
@@ -228,7 +228,7 @@ impl Speaker<'_> {
             Ladder::Take(rung) => look::take(rung),
             Ladder::Leave(rung) => look::leave(rung),
         };
-        in_time(run(backend, order.as_bytes())).await?;
+        in_time(backend.ask(order.as_bytes())).await?;
         Ok(plan)
     }
 }

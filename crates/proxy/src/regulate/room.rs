@@ -8,15 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::alliance::SPARE;
-use wire::backend::tag;
-use wire::cursor::Cursor;
-use wire::frame::body;
-use wire::frontend;
 
 use super::House;
-use crate::backend::{Backend, OpenError};
+use crate::backend::OpenError;
 use crate::gate::Said;
-use crate::statements::OnServer;
 use crate::timer::timeout;
 
 /// How long waiting for a connection and for the answer may take.
@@ -56,46 +51,21 @@ impl House {
     async fn ask_server(&self, worker: usize) -> Option<Said> {
         let mut borrowed = self.gate.borrow().await?;
         let open = self.gate.holding().open;
-        let row = ask(borrowed.adopt(worker)?).await;
-        match row {
+        match borrowed.adopt(worker)?.ask(QUESTION).await {
             Ok(row) => {
                 borrowed.give_back();
+                let row: Option<Vec<i64>> = row.iter().map(|word| word.parse().ok()).collect();
                 said(&row?, open)
             }
             Err(error) => {
                 tracing::debug!(?error, "the server was not asked for its room");
+                if let OpenError::Impossible(_) = error {
+                    borrowed.give_back();
+                }
                 None
             }
         }
     }
-}
-
-/// Runs the question.
-async fn ask(backend: &mut Backend) -> Result<Option<Vec<i64>>, OpenError> {
-    let mut messages = Vec::new();
-    frontend::put_query(&mut messages, QUESTION);
-    // "A simple Query message also destroys the unnamed statement."
-    backend.state.statements.unnamed = OnServer::Nobodys;
-    backend.send(&messages).await?;
-    let mut row = None;
-    loop {
-        let message = backend.receive().await?;
-        match message.first() {
-            Some(&tag::DATA_ROW) => row = read(body(&message)),
-            Some(&tag::READY_FOR_QUERY) => return Ok(row),
-            _ => {}
-        }
-    }
-}
-
-fn read(row: &[u8]) -> Option<Vec<i64>> {
-    let mut cursor = Cursor::new(row);
-    (0..cursor.i16()?)
-        .map(|_| {
-            let length = usize::try_from(cursor.i32()?).ok()?;
-            str::from_utf8(cursor.bytes(length)?).ok()?.parse().ok()
-        })
-        .collect()
 }
 
 /// What the row says to us, who have so many open.

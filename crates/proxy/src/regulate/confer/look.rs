@@ -5,10 +5,6 @@
 //! clients' are not counted.
 
 use admission::alliance::{Bound, Gossip, Look, Peer};
-use wire::backend::{Report, tag};
-use wire::cursor::Cursor;
-use wire::frame::body;
-use wire::frontend;
 
 use crate::backend::{Backend, OpenError};
 
@@ -61,43 +57,7 @@ pub(super) fn leave(rung: u32) -> String {
 pub(super) async fn ask(backend: &mut Backend, said: &Gossip) -> Result<Vec<String>, OpenError> {
     let text =
         format!("SELECT pg_catalog.set_config('application_name', '{said}', false); {QUESTION}");
-    run(backend, text.as_bytes()).await
-}
-
-/// Runs statements of our own and gives the last row.
-pub(super) async fn run(backend: &mut Backend, text: &[u8]) -> Result<Vec<String>, OpenError> {
-    let mut messages = Vec::new();
-    frontend::put_query(&mut messages, text);
-    backend.send(&messages).await?;
-    let mut last = Vec::new();
-    let mut refused = None;
-    loop {
-        let message = backend.receive().await?;
-        match message.first() {
-            Some(&tag::DATA_ROW) => last = columns(body(&message)).unwrap_or_default(),
-            Some(&tag::ERROR_RESPONSE) => {
-                let report = Report::read(body(&message));
-                let words = String::from_utf8_lossy(report.message).into_owned();
-                if report.is_fatal() {
-                    return Err(OpenError::Unreachable(words));
-                }
-                refused = Some(OpenError::Impossible(words));
-            }
-            Some(&tag::READY_FOR_QUERY) => return refused.map_or(Ok(last), Err),
-            _ => {}
-        }
-    }
-}
-
-fn columns(row: &[u8]) -> Option<Vec<String>> {
-    let mut cursor = Cursor::new(row);
-    (0..cursor.i16()?)
-        .map(|_| {
-            // A null reads as nothing: there is none where it would make a difference.
-            let length = usize::try_from(cursor.i32()?).unwrap_or(0);
-            Some(String::from_utf8_lossy(cursor.bytes(length)?).into_owned())
-        })
-        .collect()
+    backend.ask(text.as_bytes()).await
 }
 
 /// What the row says, and how many backends of the database wait for locks.

@@ -81,14 +81,7 @@ impl Session {
         let is_new = !self.talk.listening.as_ref().is_some_and(|own| own.has(&channel));
         let answered = match self.ask_to_listen(text, channel.clone()).await {
             Ok(answered) => answered,
-            Err(end) => {
-                let outcome = match &end {
-                    End::Dismissed(answer) => Outcome::Error(answer.code),
-                    _ => Outcome::ClientGone,
-                };
-                self.refuse(None, outcome);
-                return Err(end);
-            }
+            Err(end) => return Err(self.ends_unserved(end)),
         };
         let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return Ok(()) };
         self.client.inbox.discard(piece.len);
