@@ -10,16 +10,21 @@
 //! ```
 
 mod backoff;
+mod door;
 mod fleet;
 mod group;
 mod life;
+mod measure;
 mod port;
+mod reach;
 mod shell;
+mod size;
 mod spawner;
 mod stop;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +37,10 @@ pub use fleet::DynoInfo;
 pub(crate) use fleet::{Fleet, Lease, Pick};
 use life::{Life, Order};
 use port::Ports;
-pub(crate) use spawner::{Launch, NotStarted, Process, Spawner};
+pub use size::Size;
+pub(crate) use spawner::{Contained, Launch, NotStarted, Process, Spawner};
 
+use crate::container::{Container, ContainerOptions, Wanted};
 use crate::error::{Error, Result};
 use crate::formation::Formation;
 use crate::logs::LogHub;
@@ -69,12 +76,24 @@ pub struct DynoOptions {
     pub env_for: EnvFor,
     /// Who wants to know process ids.
     pub child_pid: ChildPid,
+    /// How dynos are kept apart.
+    pub isolation: Isolation,
     /// How long things may take.
     pub timing: Timing,
 }
 
+/// How dynos are kept apart from each other and from the machine.
+#[derive(Clone, Debug, Default)]
+pub enum Isolation {
+    /// Not at all: plain processes, each dyno in a process group of its own.
+    #[default]
+    Process,
+    /// Each in a container.
+    Container(Arc<ContainerOptions>),
+}
+
 impl DynoOptions {
-    /// No config vars, nothing added, Heroku's timing.
+    /// No config vars, nothing added, plain processes, Heroku's timing.
     #[must_use]
     pub fn new(app_dir: PathBuf) -> Self {
         Self {
@@ -82,6 +101,7 @@ impl DynoOptions {
             config_vars: Vec::new(),
             env_for: Arc::new(|_| Vec::new()),
             child_pid: Arc::new(|_, _| ()),
+            isolation: Isolation::default(),
             timing: Timing::default(),
         }
     }
@@ -91,7 +111,8 @@ impl fmt::Debug for DynoOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Config vars hold secrets.
         let options = &mut f.debug_struct("DynoOptions");
-        options.field("app_dir", &self.app_dir).field("timing", &self.timing);
+        options.field("app_dir", &self.app_dir).field("isolation", &self.isolation);
+        options.field("timing", &self.timing);
         options.finish_non_exhaustive()
     }
 }
@@ -110,6 +131,8 @@ pub struct Timing {
     pub backoff_base: Duration,
     /// The longest wait between a crash and the next start.
     pub backoff_cap: Duration,
+    /// Between two samples of what a contained dyno uses, and between two R14. Heroku: about 20 s.
+    pub sample: Duration,
     /// A dyno that was up for so long has earned a restart at once when it crashes.
     pub stable_after: Duration,
 }
@@ -122,6 +145,7 @@ impl Default for Timing {
             drain: Duration::from_secs(10),
             backoff_base: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(600),
+            sample: Duration::from_secs(20),
             stable_after: Duration::from_secs(300),
         }
     }
@@ -136,6 +160,21 @@ pub(crate) struct Shared {
     fleet: Arc<Fleet>,
     spawner: Spawner,
     ports: Ports,
+}
+
+impl Shared {
+    /// A container for one process of this dyno, if dynos are containers.
+    async fn container(&self, name: &DynoName) -> io::Result<Option<Arc<Container>>> {
+        let Isolation::Container(options) = &self.options.isolation else { return Ok(None) };
+        let (options, name) = (Arc::clone(options), name.clone());
+        let app_dir = self.options.app_dir.clone();
+        let create = move || {
+            let wanted = Wanted { name: &name, size: Size::default() };
+            Container::create(&options, &app_dir, &wanted)
+        };
+        let container = tokio::task::spawn_blocking(create).await.map_err(io::Error::other)??;
+        Ok(Some(Arc::new(container)))
+    }
 }
 
 /// The dynos of an app. Dropping it kills every process; [`Dynos::shutdown`] asks first.

@@ -25,6 +25,7 @@
 //!
 //! Start reading at [`dyno`], then [`router`].
 
+pub mod container;
 pub mod control;
 pub mod dyno;
 pub mod error;
@@ -38,7 +39,10 @@ pub mod router;
 pub mod run;
 pub mod tracer;
 
-pub use dyno::{ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
+pub use container::{ContainerOptions, Egress, Pressure, ServePort, Usage};
+pub use dyno::{
+    ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Isolation, Size, Timing,
+};
 pub use error::{Error, Result};
 pub use formation::Formation;
 pub use identity::loopback_for;

@@ -2,8 +2,12 @@
 //! own, bound to our life where the system can do that.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use super::spawner::{Contained, Launch};
+use crate::container::ContainerCommand;
 
 /// What a dyno inherits from us; everything else is config vars and what the platform adds.
 /// Enough for programs to find each other and to speak the user's language, and no secrets.
@@ -52,10 +56,27 @@ impl Shell {
         };
         command.arg("-c").arg(script(line, dir));
         command.current_dir(dir).env_clear().envs(env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command
+        connected(command)
     }
+
+    /// The same in a container: the process is that of the container's helper, which ends as the
+    /// command does.
+    pub(crate) fn contained(&self, launch: &Launch, how: &Contained) -> io::Result<Command> {
+        let shell = self.shell.display().to_string();
+        let words = vec![shell, "-c".to_owned(), script(&launch.command, &launch.dir)];
+        let command = ContainerCommand { words, env: &launch.env };
+        Ok(connected(match how {
+            Contained::First(container) => container.start(&command)?,
+            Contained::Further(container) => container.join(&command)?,
+        }))
+    }
+}
+
+/// With pipes for what it writes, in a process group of its own.
+fn connected(mut command: Command) -> Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
 }
 
 /// The inherited part of a dyno's environment.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, Groups};
 use super::shell::Shell;
+use crate::container::Container;
 
 /// Starts that may wait for the thread; further callers wait for a place.
 const QUEUE: usize = 64;
@@ -24,6 +25,17 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     pub(crate) dir: PathBuf,
     pub(crate) env: Vec<(String, String)>,
+    /// In which container, if in one.
+    pub(crate) contained: Option<Contained>,
+}
+
+/// A process's part in a container.
+#[derive(Clone, Debug)]
+pub(crate) enum Contained {
+    /// The container's own command: it ends with it.
+    First(Arc<Container>),
+    /// One more command beside it.
+    Further(Arc<Container>),
 }
 
 /// A started process and its group.
@@ -85,8 +97,11 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     // The child is registered with this runtime, which reaps it.
     let _entered = runtime.enter();
     while let Some(Order { launch, reply }) = inbox.blocking_recv() {
-        let command = shell.command(&launch.command, &launch.dir, &launch.env);
-        let started = groups.start(|| spawn(command));
+        let command = match &launch.contained {
+            None => Ok(shell.command(&launch.command, &launch.dir, &launch.env)),
+            Some(contained) => shell.contained(&launch, contained),
+        };
+        let started = groups.start(|| spawn(command?));
         let answer = match started {
             None => Err(NotStarted::Closed),
             Some(Err(error)) => Err(NotStarted::Refused(error)),

@@ -1,7 +1,6 @@
 //! From a request to a connection with a dyno that takes it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -74,8 +73,7 @@ fn pick(shared: &Shared) -> Pick {
 /// Tries one dyno; one that does not accept goes into quarantine.
 async fn attempt(shared: &Shared, exchange: &mut Exchange, lease: Lease) -> Result<Route, Code> {
     let began = shared.tracer.now();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lease.port));
-    let connected = timeout(shared.timing.connect, TcpStream::connect(address)).await;
+    let connected = timeout(shared.timing.connect, lease.connect()).await;
     exchange.tried(lease.name.clone(), shared.tracer.now().since(began));
     let code = match connected {
         Ok(Ok(stream)) => {
