@@ -41,7 +41,7 @@ pub mod tracer;
 
 pub use container::{ContainerOptions, Egress, Pressure, ServePort, Usage};
 pub use dyno::{
-    ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Isolation, Size, Timing,
+    ChildChange, ChildPid, Deployed, DynoInfo, DynoOptions, Dynos, EnvFor, Isolation, Size, Timing,
 };
 pub use error::{Error, Result};
 pub use formation::Formation;

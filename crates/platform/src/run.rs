@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 pub use compare::{Aspect, EnvironmentDifference, RunComparison};
 
-use crate::dyno::{Contained, Dynos, Launch, NotStarted, Process, Spawner};
+use crate::dyno::{Contained, Dynos, Ends, Launch, NotStarted, Process, Spawner};
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 
@@ -148,6 +148,7 @@ pub async fn run(
             command: command.to_owned(),
             dir: dynos.app_dir().clone(),
             env: environment.clone(),
+            ends: Ends::Output,
             contained,
         };
         let process = start(dynos.spawner(), launch, &name).await?;

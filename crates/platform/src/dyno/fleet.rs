@@ -33,6 +33,9 @@ pub struct DynoInfo {
     pub port: Option<u16>,
     /// Its command as it stands in the Procfile.
     pub command: String,
+    /// The release it runs, counted from 1; 0 where there are no releases.
+    #[serde(default)]
+    pub release: u64,
 }
 
 /// A dyno's phase. One more than Heroku's words: a dyno that stops in order to come back is worth
@@ -83,6 +86,7 @@ struct Member {
 pub(super) struct Start {
     pub(super) port: Option<u16>,
     pub(super) command: String,
+    pub(super) release: u64,
     pub(super) environment: Vec<(String, String)>,
     pub(super) reach: Reach,
 }
@@ -158,7 +162,8 @@ impl Fleet {
     pub(super) fn hired(&self, name: &DynoName, command: &str) {
         let command = command.to_owned();
         let (environment, reach) = (Vec::new(), Reach::Shared);
-        self.starting(name, Start { port: None, command, environment, reach });
+        let start = Start { port: None, command, release: 0, environment, reach };
+        self.starting(name, start);
     }
 
     /// A process of this dyno is about to start. Returns its count of requests in flight.
@@ -171,6 +176,7 @@ impl Fleet {
             pid: None,
             port: start.port,
             command: start.command,
+            release: start.release,
         };
         let Start { environment, reach, .. } = start;
         let phase = Phase::Starting;
@@ -326,7 +332,7 @@ mod tests {
 
     fn start(port: u16) -> Start {
         let (command, environment, reach) = ("x".to_owned(), Vec::new(), Reach::Shared);
-        Start { port: Some(port), command, environment, reach }
+        Start { port: Some(port), command, release: 1, environment, reach }
     }
 
     fn kind(pick: &Pick) -> &'static str {

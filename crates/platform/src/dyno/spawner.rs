@@ -5,6 +5,7 @@
 //! are started by a thread that lives as long as they do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     pub(crate) dir: PathBuf,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) ends: Ends,
     /// In which container, if in one.
     pub(crate) contained: Option<Contained>,
 }
@@ -36,6 +38,25 @@ pub(crate) enum Contained {
     First(Arc<Container>),
     /// One more command beside it.
     Further(Arc<Container>),
+}
+
+/// What a process reads from and writes to.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "one-off dynos, which read, come with the next step")]
+pub(crate) enum Ends {
+    /// Reads nothing; two pipes take what it writes.
+    Output,
+    /// Three pipes.
+    Pipes,
+    /// A terminal, given as its inner side; the process leads a session on it.
+    Terminal(Arc<OwnedFd>),
+}
+
+impl Ends {
+    /// Whether the process leads a session, in which a shell gives each job a group of its own.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
 }
 
 /// A started process and its group.
@@ -97,11 +118,13 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     // The child is registered with this runtime, which reaps it.
     let _entered = runtime.enter();
     while let Some(Order { launch, reply }) = inbox.blocking_recv() {
-        let command = match &launch.contained {
-            None => Ok(shell.command(&launch.command, &launch.dir, &launch.env)),
+        // Who is in a container is there a session of its own; outside is only the helper.
+        let session = launch.ends.is_session() && launch.contained.is_none();
+        let command = || match &launch.contained {
+            None => shell.command(&launch),
             Some(contained) => shell.contained(&launch, contained),
         };
-        let started = groups.start(|| spawn(command?));
+        let started = groups.start(session, || command().and_then(spawn));
         let answer = match started {
             None => Err(NotStarted::Closed),
             Some(Err(error)) => Err(NotStarted::Refused(error)),
