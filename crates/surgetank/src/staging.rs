@@ -11,6 +11,7 @@
 //! It starts against the arrows of the picture and stops along them.
 
 mod database;
+mod isolation;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,13 +25,15 @@ use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
     ChildChange, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub, Procfile, Router,
-    RouterOptions, Timing, Tracer, loopback_for,
+    RouterOptions, Source, Timing, Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
+use isolation::Settled;
+pub(crate) use isolation::{Apart, Wanted};
 
 use crate::tally::{Tally, TallySink};
 
@@ -47,6 +50,7 @@ pub(crate) struct Plan {
     pub(crate) app_dir: PathBuf,
     pub(crate) formation: String,
     pub(crate) config_vars: Vec<(String, String)>,
+    pub(crate) apart: Apart,
     pub(crate) mode: Mode,
     /// Server connections in `regulate` mode; `None` leaves it to [`Database::limit`].
     pub(crate) limit: Option<NonZeroU32>,
@@ -69,6 +73,8 @@ pub(crate) struct Staging {
     observer: Observer,
     recorder: Recorder,
     recording: PathBuf,
+    /// How dynos are kept apart, for people.
+    apart: String,
 }
 
 impl Staging {
@@ -90,7 +96,10 @@ impl Staging {
         let tracer = Tracer::new(clock, Arc::clone(&names), Arc::clone(&sink));
         let procfile = Procfile::read(&plan.app_dir)?;
         let formation = Formation::initial(&procfile).changed_by(&plan.formation)?;
-        let options = dyno_options(database, &plan, &proxy)?;
+        let settled = plan.apart.settle(database.run_folder(), &proxy).await?;
+        let apart = settled.told();
+        hub.write(Source::Heroku, "surgetank", &format!("Dynos are {apart}"));
+        let options = dyno_options(database, &plan, &proxy, settled)?;
         let dynos = Dynos::start(procfile, formation, options, hub.clone(), tracer.clone()).await?;
         let dynos = Arc::new(dynos);
         let options = RouterOptions::new(plan.router, plan.seed);
@@ -108,6 +117,7 @@ impl Staging {
             observer,
             recorder,
             recording,
+            apart,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)
@@ -153,8 +163,16 @@ impl Staging {
             dynos: Arc::clone(&self.dynos),
             hub: self.hub.clone(),
             tally: Some(self.database_tally()),
-            info: serde_json::json!({ "router": self.address().to_string() }),
+            info: serde_json::json!({
+                "router": self.address().to_string(),
+                "dynos": self.apart,
+            }),
         }
+    }
+
+    /// How its dynos are kept apart, for people.
+    pub(crate) fn apart(&self) -> &str {
+        &self.apart
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -202,7 +220,9 @@ fn dyno_options(
     database: &Database,
     plan: &Plan,
     proxy: &Arc<Proxy>,
+    settled: Settled,
 ) -> anyhow::Result<DynoOptions> {
+    let same_for_all = settled.database();
     let addresses = Addresses { proxy: Arc::downgrade(proxy), known: Mutex::default() };
     let url = database.app_url();
     let notes = database.run_folder();
@@ -215,7 +235,7 @@ fn dyno_options(
                 ("PATH".to_owned(), path.clone()),
                 (RunFolder::VARIABLE.to_owned(), notes.path().display().to_string()),
             ];
-            match addresses.of(dyno) {
+            match same_for_all.map_or_else(|| addresses.of(dyno), Ok) {
                 Ok(address) => env.push(("DATABASE_URL".to_owned(), url.through(address))),
                 Err(error) => tracing::error!(%dyno, %error, "no listener for its database"),
             }
@@ -229,6 +249,7 @@ fn dyno_options(
                 tracing::warn!(pid, %error, "process not noted for clean-up");
             }
         }),
+        isolation: settled.isolation,
         timing: Timing { drain: DRAIN, ..Timing::default() },
         ..DynoOptions::new(plan.app_dir.clone())
     })

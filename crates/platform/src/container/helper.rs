@@ -107,7 +107,12 @@ fn join(folder: &Path, order: &Path) -> Result<u8, Failure> {
         .with_no_new_privs(true);
     let pid = Pid::from_raw(tenant.build()?.as_raw());
     // It leads a group of its own; PID 1 there is not its parent and would not end the rest of it.
-    let status = attend(pid, |signal| killpg(pid, signal))?;
+    // Killed, we could not do that either: so whoever wants an end to it sends SIGQUIT.
+    let pass = |signal| match signal {
+        Signal::SIGQUIT => killpg(pid, Signal::SIGKILL),
+        other => killpg(pid, other),
+    };
+    let status = attend(pid, pass)?;
     let _none_left = killpg(pid, Signal::SIGKILL);
     Ok(status)
 }

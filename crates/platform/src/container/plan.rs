@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{APP, ContainerOptions, Egress};
 use crate::dyno::Size;
+use crate::postgres::RunFolder;
 
 /// Folders of the system that every dyno sees, read-only; those that are symbolic links here
 /// (merged /usr) are so there.
@@ -265,9 +266,14 @@ pub(super) fn environment(
         _ => Some((name.clone(), value.clone())),
     };
     let mut within: Vec<(String, String)> = env.iter().filter_map(translated).collect();
-    if !within.iter().any(|(name, _)| name == "HOME") {
-        within.push(("HOME".to_owned(), APP.to_owned()));
-    }
+    let mut add = |name: &str, value: String| {
+        if !within.iter().any(|(present, _)| present == name) {
+            within.push((name.to_owned(), value));
+        }
+    };
+    add("HOME", APP.to_owned());
+    // By this the sweep of leftovers knows whose it is.
+    add(RunFolder::VARIABLE, run.display().to_string());
     within
 }
 
@@ -303,6 +309,7 @@ mod tests {
             var("PATH", "/.surgetank/bin:/app/.venv/bin:/usr/bin"),
             var("HOME", "/app"),
             var("DATABASE_URL", "postgres://a"),
+            var(RunFolder::VARIABLE, "/run/x"),
         ];
         assert_eq!(within, expected);
     }

@@ -30,6 +30,8 @@ enum Kind {
     /// Those of the whole session that its leader leads: a shell with a terminal gives each job a
     /// group of its own.
     Session,
+    /// The helper of one more command in a container, which alone can end that: SIGQUIT asks for it.
+    Helper,
 }
 
 impl Groups {

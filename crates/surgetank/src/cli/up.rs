@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use platform::Egress;
 use platform::control::{self, Client, Server};
 
 use super::PostgresArgs;
@@ -14,7 +15,7 @@ use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
 use crate::shutdown::{interrupted, on_runtime, until_interrupted};
-use crate::staging::{self, Database, Plan, Staging};
+use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
 
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
 #[derive(Debug, clap::Args)]
@@ -54,12 +55,42 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CMD")]
     setup: Option<String>,
 
+    /// How dynos are kept apart
+    #[arg(long, value_enum, default_value_t = Wanted::Auto)]
+    isolation: Wanted,
+
+    /// What contained dynos reach over the network
+    #[arg(long, value_enum, default_value_t = EgressArg::Database)]
+    egress: EgressArg,
+
+    /// A file or folder that contained dynos see too, read-only (a language outside of /usr)
+    #[arg(long, value_name = "PATH")]
+    bind: Vec<PathBuf>,
+
     /// Seed of the router's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
     #[command(flatten)]
     postgres: PostgresArgs,
+}
+
+/// What contained dynos reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum EgressArg {
+    /// Only their database
+    Database,
+    /// All that this machine reaches; they share its network
+    All,
+}
+
+impl From<EgressArg> for Egress {
+    fn from(egress: EgressArg) -> Self {
+        match egress {
+            EgressArg::Database => Self::Database,
+            EgressArg::All => Self::All,
+        }
+    }
 }
 
 fn config_var(text: &str) -> Result<(String, String), String> {
@@ -91,6 +122,7 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         app_dir: app_dir.clone(),
         formation: args.formation.clone(),
         config_vars: args.env.clone(),
+        apart: apart(&args)?,
         mode: args.mode.into(),
         limit: args.limit,
         router: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
@@ -102,11 +134,12 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let server = Server::start(&sockets(&app_dir), controlled).await?;
     progress.done();
     out::talk(&format!(
-        "http://{} · PostgreSQL {} · {:?} · recording into {}\nCtrl-C ends it",
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\nCtrl-C ends it",
         staging.address(),
         database.version(),
         args.mode,
-        recording.display()
+        recording.display(),
+        staging.apart()
     ));
     let mut lines = staging.hub().tail(platform::LogFilter::default());
     loop {
@@ -123,6 +156,14 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     staging.stop().await?;
     database.stop().await;
     Ok(())
+}
+
+fn apart(args: &Args) -> anyhow::Result<Apart> {
+    let found = |path: &PathBuf| {
+        std::fs::canonicalize(path).with_context(|| format!("--bind {}", path.display()))
+    };
+    let binds = args.bind.iter().map(found).collect::<anyhow::Result<_>>()?;
+    Ok(Apart { wanted: args.isolation, egress: args.egress.into(), binds })
 }
 
 async fn set_up(
