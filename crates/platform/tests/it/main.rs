@@ -3,5 +3,7 @@
 mod app;
 mod control;
 mod dynos;
+mod one_offs;
+mod releases;
 mod router;
 mod stage;
