@@ -18,7 +18,7 @@ fn set(name: &str, value: &str) -> ConfigChanges {
 
 async fn app(procfile: &str) -> (Stage, Arc<Platform>) {
     let stage = Stage::new(procfile, "worker=0", |_| ()).await;
-    std::fs::write(stage.dir.path().join("Procfile"), procfile).unwrap();
+    std::fs::write(stage.dir.path().join("Procfile"), procfile).expect("a Procfile");
     let platform = stage.platform(|_| ());
     (stage, platform)
 }
