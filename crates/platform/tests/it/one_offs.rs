@@ -119,8 +119,9 @@ async fn input_output_errors_and_status_pass() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_has_a_size_an_echo_and_signals() {
     let served = Served::new(|_| ()).await;
-    let command = "tty >/dev/null && echo terminal; stty size; trap 'stty size; echo resized' WINCH; \
-                   trap 'echo caught' INT; while read line; do echo got $line; done; exit 3";
+    let command = "tty >/dev/null && echo terminal; stty size; \
+                   trap 'stty size; echo resized' WINCH; trap 'echo caught' INT; \
+                   while read line; do echo got $line; done; exit 3";
     let mut attached = served.attach(command, Some(size(101, 37))).await;
     until(&mut attached, "terminal\r\n37 101\r\n").await;
     types(&mut attached, "hello\n").await;
