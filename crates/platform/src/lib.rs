@@ -15,8 +15,8 @@
 //! there is true here.
 //!
 //! Invariants:
-//! * No process outlives us: each dyno is a process group that is killed when [`Dynos`] is dropped,
-//!   and on Linux its first process also when we are killed.
+//! * No process outlives us: each dyno is a process group or a container, which ends when [`Dynos`]
+//!   is dropped, and on Linux also when we are killed.
 //! * A dyno never waits for us: its pipes are always drained; slow readers of the log lose lines
 //!   and are told so.
 //! * A dyno that stops is given no new request, and knows of every request that it was given.
@@ -30,11 +30,17 @@ pub mod control;
 pub mod dyno;
 pub mod error;
 pub mod formation;
+mod hash;
 pub mod identity;
 pub mod logs;
 pub mod name;
+pub mod one_off;
+pub mod platform;
 pub mod postgres;
+mod private;
 pub mod procfile;
+mod random;
+pub mod release;
 pub mod router;
 pub mod run;
 pub mod tracer;
@@ -48,7 +54,10 @@ pub use formation::Formation;
 pub use identity::loopback_for;
 pub use logs::{LogEntry, LogFilter, LogHub, Source, Tail};
 pub use name::DynoName;
+pub use one_off::{OneOff, OneOffTiming, OneOffs};
+pub use platform::{Platform, app_name};
 pub use procfile::Procfile;
+pub use release::{App, ConfigVars, Release, ReleaseInfo, ReleaseStatus, Releases};
 pub use router::{Router, RouterOptions, RouterTiming};
 pub use run::{
     Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,

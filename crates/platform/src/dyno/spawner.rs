@@ -13,7 +13,7 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::{Group, Groups};
+use super::group::{Group, Groups, Kind};
 use super::shell::Shell;
 use crate::container::Container;
 
@@ -42,7 +42,6 @@ pub(crate) enum Contained {
 
 /// What a process reads from and writes to.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "one-off dynos, which read, come with the next step")]
 pub(crate) enum Ends {
     /// Reads nothing; two pipes take what it writes.
     Output,
@@ -118,13 +117,16 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     // The child is registered with this runtime, which reaps it.
     let _entered = runtime.enter();
     while let Some(Order { launch, reply }) = inbox.blocking_recv() {
-        // Who is in a container is there a session of its own; outside is only the helper.
-        let session = launch.ends.is_session() && launch.contained.is_none();
+        let kind = match &launch.contained {
+            None if launch.ends.is_session() => Kind::Session,
+            None | Some(Contained::First(_)) => Kind::Group,
+            Some(Contained::Further(_)) => Kind::Helper,
+        };
         let command = || match &launch.contained {
             None => shell.command(&launch),
             Some(contained) => shell.contained(&launch, contained),
         };
-        let started = groups.start(session, || command().and_then(spawn));
+        let started = groups.start(kind, || command().and_then(|command| spawn(command, kind)));
         let answer = match started {
             None => Err(NotStarted::Closed),
             Some(Err(error)) => Err(NotStarted::Refused(error)),
@@ -135,8 +137,10 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     }
 }
 
-fn spawn(command: std::process::Command) -> io::Result<(Child, i32)> {
-    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+fn spawn(command: std::process::Command, kind: Kind) -> io::Result<(Child, i32)> {
+    // A helper that is killed could not end what it started: its group asks it to.
+    let kill = kind != Kind::Helper;
+    let child = tokio::process::Command::from(command).kill_on_drop(kill).spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     // A child that was not waited for has an id; if it had none, dropping it would kill it.
     let id = id.ok_or_else(|| io::Error::other("the process has no id"))?;

@@ -22,12 +22,12 @@ struct Cage {
 
 /// `None` where there are no containers; says why.
 fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
-    let parent = tempfile::tempdir().unwrap();
-    let run = Arc::new(RunFolder::create(parent.path()).unwrap());
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let run = Arc::new(RunFolder::create(parent.path()).expect("a run folder"));
     let helper = vec![env!("CARGO_BIN_EXE_dyno-helper").into()];
     let mut options = ContainerOptions::new(Arc::clone(&run), helper);
     // The app under test is this very binary.
-    options.binds.push(std::env::current_exe().unwrap());
+    options.binds.push(std::env::current_exe().expect("a test knows its own binary"));
     change(&mut options);
     let options = Arc::new(options);
     match options.check() {
@@ -48,7 +48,7 @@ impl Cage {
 
 /// Control groups of the dynos of this run.
 fn cgroups_of(run: &str) -> Vec<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("Linux");
     let places = mounts.lines().filter(|line| line.starts_with("cgroup"));
     let places = places.filter_map(|line| line.split(' ').nth(1)).map(|at| Path::new(at).join(run));
     let groups = |place: PathBuf| std::fs::read_dir(place).into_iter().flatten().flatten();
@@ -58,7 +58,7 @@ fn cgroups_of(run: &str) -> Vec<PathBuf> {
 /// Processes whose environment names this run.
 fn processes_of(run: &RunFolder) -> Vec<i32> {
     let mark = format!("{}={}", RunFolder::VARIABLE, run.path().display());
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = std::fs::read_dir("/proc").expect("Linux").flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| {
             let mut environment = Vec::new();

@@ -4,5 +4,7 @@ mod app;
 mod containers;
 mod control;
 mod dynos;
+mod one_offs;
+mod releases;
 mod router;
 mod stage;

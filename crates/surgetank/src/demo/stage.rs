@@ -157,6 +157,7 @@ impl Stage {
             formation: "web=2,worker=1".to_owned(),
             config_vars: self.config_vars.clone(),
             apart: staging::Apart::processes(),
+            keeps_releases: false,
             mode,
             limit: None,
             router: ANY_PORT,
