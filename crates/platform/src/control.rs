@@ -8,6 +8,8 @@
 //! | `POST /logs` | [`LogsOrder`] | lines, as they come |
 //! | `POST /scale` | `{"changes": "web=2,worker+1"}` | `{"formation": "web=2, worker=1"}` |
 //! | `POST /restart` | `{"target": "web.1"}`, a type, or empty for all | the restarted dynos |
+//! | `GET /maintenance` | – | `{"on": false}` |
+//! | `POST /maintenance` | `{"on": true}` | the same |
 //! | `POST /run` | [`RunOrder`] | a [`RunComparison`] |
 //!
 //! An error is `{"error": "…"}` with a status of 400 or more. Whoever may open the socket may do
@@ -30,6 +32,7 @@ use crate::dyno::{DynoInfo, Dynos};
 use crate::error::{Error, Result};
 use crate::logs::{LogFilter, LogHub};
 use crate::name::DynoName;
+use crate::router::Maintenance;
 use crate::run::{RunComparison, RunOptions, Tally, run};
 
 /// Which lines of the log are asked for.
@@ -72,6 +75,12 @@ struct RestartOrder {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MaintenanceMode {
+    on: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Refusal {
     error: String,
 }
@@ -86,6 +95,9 @@ pub trait Controlled: Send + Sync + 'static {
 
     /// The log.
     fn hub(&self) -> &LogHub;
+
+    /// The router's maintenance mode; nothing if there is no router.
+    fn maintenance(&self) -> Option<&Maintenance>;
 
     /// Changes the formation; says the new one.
     fn scale(&self, changes: String) -> impl Future<Output = Result<String>> + Send;
@@ -105,6 +117,8 @@ pub struct Staging {
     pub hub: LogHub,
     /// Counts database requests for `run`.
     pub tally: Option<Tally>,
+    /// The router's maintenance mode.
+    pub maintenance: Option<Maintenance>,
     /// What [`Controlled::info`] says.
     pub info: serde_json::Value,
 }
@@ -127,6 +141,10 @@ impl Controlled for Staging {
 
     fn hub(&self) -> &LogHub {
         &self.hub
+    }
+
+    fn maintenance(&self) -> Option<&Maintenance> {
+        self.maintenance.as_ref()
     }
 
     async fn scale(&self, changes: String) -> Result<String> {

@@ -45,7 +45,7 @@ pub use identity::loopback_for;
 pub use logs::{LogEntry, LogFilter, LogHub, Source, Tail};
 pub use name::DynoName;
 pub use procfile::Procfile;
-pub use router::{Router, RouterOptions, RouterTiming};
+pub use router::{Maintenance, Router, RouterLimits, RouterOptions, RouterTiming};
 pub use run::{
     Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,
     Tally, run,

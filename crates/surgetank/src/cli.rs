@@ -9,6 +9,7 @@ mod diagnose;
 mod http_status;
 mod load;
 mod logs;
+mod maintenance;
 mod prompt;
 mod proxy;
 mod ps;
@@ -58,6 +59,14 @@ enum Command {
     /// Restart one dyno, those of a type, or all
     #[command(name = "ps:restart")]
     PsRestart(ps::RestartArgs),
+    /// Say whether the app is in maintenance mode: then the router answers every request itself
+    Maintenance,
+    /// Put the app into maintenance mode
+    #[command(name = "maintenance:on")]
+    MaintenanceOn,
+    /// Take the app out of maintenance mode
+    #[command(name = "maintenance:off")]
+    MaintenanceOff,
     /// Run a command in the environment of a dyno; on two dynos: side by side, with what differs
     Run(run::Args),
     /// Show the app's log lines
@@ -115,6 +124,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Ps(args) => ps::list(&args),
         Command::PsScale(args) => ps::scale(&args),
         Command::PsRestart(args) => ps::restart(&args),
+        Command::Maintenance => maintenance::show(),
+        Command::MaintenanceOn => maintenance::set(true),
+        Command::MaintenanceOff => maintenance::set(false),
         Command::Run(args) => run::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Record(args) => record::run(&args),
@@ -138,10 +150,13 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
 
 /// Heroku knows both `ps:scale` and `ps scale`: the second is read as the first.
 fn join_topic(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    const TOPICS: [(&str, &[&str]); 2] =
+        [("ps", &["scale", "restart"]), ("maintenance", &["on", "off"])];
     let mut words: Vec<OsString> = words.into_iter().collect();
-    let joined = match (words.get(1), words.get(2)) {
-        (Some(topic), Some(verb)) if topic == "ps" && (verb == "scale" || verb == "restart") => {
-            Some(format!("ps:{}", verb.to_string_lossy()))
+    let joined = match (words.get(1), words.get(2).and_then(|verb| verb.to_str())) {
+        (Some(topic), Some(verb)) => {
+            let known = |(name, verbs): &&(&str, &[&str])| topic == name && verbs.contains(&verb);
+            TOPICS.iter().find(known).map(|(name, _)| format!("{name}:{verb}"))
         }
         _ => None,
     };
@@ -165,6 +180,8 @@ mod tests {
         let join = |line: &str| join_topic(line.split(' ').map(OsString::from)).len();
         assert_eq!(join("surgetank ps scale web=2"), 3);
         assert_eq!(join("surgetank ps:scale web=2"), 3);
+        assert_eq!(join("surgetank maintenance on"), 2);
+        assert_eq!(join("surgetank maintenance --help"), 3);
         assert_eq!(join("surgetank run ps scale"), 4);
     }
 }

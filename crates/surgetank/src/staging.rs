@@ -153,6 +153,7 @@ impl Staging {
             dynos: Arc::clone(&self.dynos),
             hub: self.hub.clone(),
             tally: Some(self.database_tally()),
+            maintenance: Some(self.router.maintenance()),
             info: serde_json::json!({ "router": self.address().to_string() }),
         }
     }

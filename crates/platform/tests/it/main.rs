@@ -3,5 +3,7 @@
 mod app;
 mod control;
 mod dynos;
+mod limits;
 mod router;
 mod stage;
+mod tunnel;
