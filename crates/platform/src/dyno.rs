@@ -10,6 +10,8 @@
 //! ```
 
 mod backoff;
+mod cycle;
+mod deploy;
 mod fleet;
 mod group;
 mod life;
@@ -24,15 +26,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use deploy::Deployed;
 pub use fleet::DynoInfo;
 pub(crate) use fleet::{Fleet, Lease, Pick};
 use life::{Life, Order};
 use port::Ports;
-pub(crate) use spawner::{Launch, NotStarted, Process, Spawner};
+pub(crate) use spawner::{Ends, Launch, NotStarted, Process, Spawner};
 
 use crate::error::{Error, Result};
 use crate::formation::Formation;
@@ -63,7 +67,7 @@ pub enum ChildChange {
 pub struct DynoOptions {
     /// The app's folder: the working directory of every dyno.
     pub app_dir: PathBuf,
-    /// The app's config vars, the same for all dynos.
+    /// The app's config vars, the same for all dynos, until another [`Deployed`] is live.
     pub config_vars: Vec<(String, String)>,
     /// What is different from dyno to dyno.
     pub env_for: EnvFor,
@@ -112,6 +116,10 @@ pub struct Timing {
     pub backoff_cap: Duration,
     /// A dyno that was up for so long has earned a restart at once when it crashes.
     pub stable_after: Duration,
+    /// A dyno that has been up for so long is restarted. Heroku: 24 h …
+    pub cycle_after: Duration,
+    /// … and a random part of this. Heroku: 216 min.
+    pub cycle_spread: Duration,
 }
 
 impl Default for Timing {
@@ -123,6 +131,8 @@ impl Default for Timing {
             backoff_base: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(600),
             stable_after: Duration::from_secs(300),
+            cycle_after: Duration::from_secs(24 * 3600),
+            cycle_spread: Duration::from_secs(216 * 60),
         }
     }
 }
@@ -131,6 +141,7 @@ impl Default for Timing {
 #[derive(Debug)]
 pub(crate) struct Shared {
     options: DynoOptions,
+    deployed: RwLock<Arc<Deployed>>,
     hub: LogHub,
     tracer: Tracer,
     fleet: Arc<Fleet>,
@@ -141,7 +152,6 @@ pub(crate) struct Shared {
 /// The dynos of an app. Dropping it kills every process; [`Dynos::shutdown`] asks first.
 #[derive(Debug)]
 pub struct Dynos {
-    procfile: Procfile,
     shared: Arc<Shared>,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -184,11 +194,12 @@ impl Dynos {
         })?;
         let ports = Ports::new(tracer.now().0 ^ (u64::from(std::process::id()) << 32));
         let fleet = Arc::new(Fleet::new(tracer.clock()));
-        let shared = Shared { options, hub, tracer, fleet, spawner, ports };
+        let config_vars = options.config_vars.clone();
+        let deployed = RwLock::new(Arc::new(Deployed { release: 0, procfile, config_vars }));
+        let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports };
         let none = BTreeMap::new();
         let dynos = Self {
             crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
-            procfile,
             shared: Arc::new(shared),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -208,12 +219,11 @@ impl Dynos {
     }
 
     fn hire_one(&self, name: DynoName) -> Member {
-        let command = self.procfile.command(name.process_type()).unwrap_or("").to_owned();
-        self.shared.fleet.hired(&name, &command);
+        self.shared.fleet.hired(&name, self.shared.deployed().command(&name));
         let (orders, inbox) = mpsc::channel(1);
         let remove = self.closing.child_token();
         let removed = CancellationToken::new();
-        let life = Life::new(name, command, Arc::clone(&self.shared), inbox, remove.clone());
+        let life = Life::new(name, Arc::clone(&self.shared), inbox, remove.clone());
         let ended = removed.clone().drop_guard();
         self.tasks.spawn(async move {
             let _ended = ended;

@@ -38,7 +38,7 @@ pub mod router;
 pub mod run;
 pub mod tracer;
 
-pub use dyno::{ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
+pub use dyno::{ChildChange, ChildPid, Deployed, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
 pub use error::{Error, Result};
 pub use formation::Formation;
 pub use identity::loopback_for;

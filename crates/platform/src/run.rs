@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 pub use compare::{Aspect, EnvironmentDifference, RunComparison};
 
-use crate::dyno::{Dynos, Launch, NotStarted, Process, Spawner};
+use crate::dyno::{Dynos, Ends, Launch, NotStarted, Process, Spawner};
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 
@@ -169,8 +169,12 @@ async fn start(
     dyno: &DynoName,
     environment: &[(String, String)],
 ) -> Result<Process> {
-    let launch =
-        Launch { command: command.to_owned(), dir: dir.to_owned(), env: environment.to_vec() };
+    let launch = Launch {
+        command: command.to_owned(),
+        dir: dir.to_owned(),
+        env: environment.to_vec(),
+        ends: Ends::Output,
+    };
     spawner.spawn(launch).await.map_err(|error| match error {
         NotStarted::Closed => Error::ShuttingDown,
         NotStarted::Refused(source) => {

@@ -30,6 +30,9 @@ pub struct DynoInfo {
     pub port: Option<u16>,
     /// Its command as it stands in the Procfile.
     pub command: String,
+    /// The release it runs, counted from 1; 0 where there are no releases.
+    #[serde(default)]
+    pub release: u64,
 }
 
 /// A dyno's phase. One more than Heroku's words: a dyno that stops in order to come back is worth
@@ -79,6 +82,7 @@ struct Member {
 pub(super) struct Start {
     pub(super) port: Option<u16>,
     pub(super) command: String,
+    pub(super) release: u64,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -152,7 +156,8 @@ impl Fleet {
     /// nobody takes a dyno that is on its way for one that is not there.
     pub(super) fn hired(&self, name: &DynoName, command: &str) {
         let command = command.to_owned();
-        self.starting(name, Start { port: None, command, environment: Vec::new() });
+        let environment = Vec::new();
+        self.starting(name, Start { port: None, command, release: 0, environment });
     }
 
     /// A process of this dyno is about to start. Returns its count of requests in flight.
@@ -166,6 +171,7 @@ impl Fleet {
             pid: None,
             port: start.port,
             command: start.command,
+            release: start.release,
         };
         let environment = start.environment;
         let phase = Phase::Starting;
@@ -319,7 +325,7 @@ mod tests {
     use super::*;
 
     fn start(port: u16) -> Start {
-        Start { port: Some(port), command: "x".to_owned(), environment: Vec::new() }
+        Start { port: Some(port), command: "x".to_owned(), release: 1, environment: Vec::new() }
     }
 
     fn kind(pick: &Pick) -> &'static str {

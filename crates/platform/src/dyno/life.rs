@@ -1,6 +1,5 @@
 //! The life of one dyno: launch, watch, crash, wait, launch again, in Heroku's words.
 
-use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +7,15 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use trace::{DynoId, DynoState, Event};
 
 use super::backoff::Backoff;
+use super::cycle::lifetime;
 use super::fleet::{Busy, Phase, Start};
 use super::port::Port;
-use super::spawner::{Launch, NotStarted, Process};
+use super::spawner::{Ends, Launch, NotStarted, Process};
 use super::{ChildChange, Shared, shell};
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
@@ -42,7 +42,6 @@ pub(super) enum Order {
 pub(super) struct Life {
     pub(super) name: DynoName,
     dyno: DynoId,
-    command: String,
     pub(super) shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
     remove: CancellationToken,
@@ -67,6 +66,7 @@ enum Next {
 enum Watched {
     Exited,
     BootTimeout,
+    Cycled,
     Ordered(Order),
     Removed,
 }
@@ -79,19 +79,20 @@ pub(super) struct Running {
     readers: JoinSet<()>,
     port: Option<Port>,
     launched: Instant,
+    /// From launch until it is cycled.
+    lifetime: Duration,
 }
 
 impl Life {
     pub(super) fn new(
         name: DynoName,
-        command: String,
         shared: Arc<Shared>,
         orders: mpsc::Receiver<Order>,
         remove: CancellationToken,
     ) -> Self {
         let dyno = shared.tracer.dyno(&name.to_string());
         let (backoff, logged) = (Backoff::default(), "created");
-        Self { name, dyno, command, shared, orders, remove, backoff, logged }
+        Self { name, dyno, shared, orders, remove, backoff, logged }
     }
 
     /// Lives until it is removed.
@@ -142,12 +143,14 @@ impl Life {
                 self.ended(running).await;
                 self.crashed(Duration::ZERO)
             }
+            Watched::Cycled => {
+                self.say("Cycling");
+                self.come_back(running, None).await
+            }
             Watched::Ordered(Order::Restart(answer)) => {
                 self.backoff.reset();
                 self.say("Restarting");
-                self.enter(Phase::Restarting, "starting");
-                self.stop(running).await;
-                Next::Launch(Some(answer))
+                self.come_back(running, Some(answer)).await
             }
             Watched::Ordered(Order::Stop(answer)) => {
                 self.stop_for_good(running).await;
@@ -159,6 +162,12 @@ impl Life {
                 Next::End
             }
         }
+    }
+
+    async fn come_back(&mut self, running: Running, answer: Option<oneshot::Sender<()>>) -> Next {
+        self.enter(Phase::Restarting, "starting");
+        self.stop(running).await;
+        Next::Launch(answer)
     }
 
     async fn stop_for_good(&mut self, running: Running) {
@@ -197,16 +206,20 @@ impl Life {
     async fn launch(&mut self) -> Result<Running, String> {
         let port = if self.name.is_web() { self.shared.ports.take() } else { None };
         let number = port.as_ref().map(Port::number);
-        let environment = self.environment(number);
+        let deployed = self.shared.deployed();
+        let command = deployed.command(&self.name).to_owned();
+        let environment = self.shared.environment(&deployed, &self.name, number);
         let launch = Launch {
-            command: self.command.clone(),
+            command: command.clone(),
             dir: self.shared.options.app_dir.clone(),
             env: environment.clone(),
+            ends: Ends::Output,
         };
-        let start = Start { port: number, command: self.command.clone(), environment };
+        let shown = shell::shown(&command, number);
+        let release = deployed.release;
+        let start = Start { port: number, command, release, environment };
         let busy = self.shared.fleet.starting(&self.name, start);
         self.enter(Phase::Starting, "starting");
-        let shown = shell::shown(&self.command, number);
         self.say(&format!("Starting process with command `{shown}`"));
         if self.name.is_web() && number.is_none() {
             return Err("cannot start: the system has no free port".to_owned());
@@ -224,18 +237,9 @@ impl Life {
         if port.is_none() {
             self.enter(Phase::Up, "up");
         }
-        Ok(Running { process, busy, readers, port, launched })
-    }
-
-    /// Weakest first: inherited, config vars, the platform's own, the caller's.
-    fn environment(&self, port: Option<u16>) -> Vec<(String, String)> {
-        let options = &self.shared.options;
-        let mut environment: BTreeMap<String, String> = shell::inherited().into_iter().collect();
-        environment.extend(options.config_vars.iter().cloned());
-        environment.insert("DYNO".to_owned(), self.name.to_string());
-        environment.extend(port.map(|port| ("PORT".to_owned(), port.to_string())));
-        environment.extend((options.env_for)(&self.name));
-        environment.into_iter().collect()
+        let seed = self.shared.tracer.now().0 ^ u64::from(pid.unsigned_abs());
+        let lifetime = lifetime(&self.shared.options.timing, seed);
+        Ok(Running { process, busy, readers, port, launched, lifetime })
     }
 
     fn read(&self, process: &mut Process) -> JoinSet<()> {
@@ -268,6 +272,7 @@ impl Life {
         }
         tokio::select! {
             _ = running.process.child.wait() => Watched::Exited,
+            () = sleep_until(running.launched + running.lifetime) => Watched::Cycled,
             () = self.remove.cancelled() => Watched::Removed,
             order = self.orders.recv() => ordered(order),
         }

@@ -5,6 +5,7 @@
 //! are started by a thread that lives as long as they do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,26 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     pub(crate) dir: PathBuf,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) ends: Ends,
+}
+
+/// What a process reads from and writes to.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "one-off dynos, which read, come with the next step")]
+pub(crate) enum Ends {
+    /// Reads nothing; two pipes take what it writes.
+    Output,
+    /// Three pipes.
+    Pipes,
+    /// A terminal, given as its inner side; the process leads a session on it.
+    Terminal(Arc<OwnedFd>),
+}
+
+impl Ends {
+    /// Whether the process leads a session, in which a shell gives each job a group of its own.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
 }
 
 /// A started process and its group.
@@ -85,8 +106,8 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     // The child is registered with this runtime, which reaps it.
     let _entered = runtime.enter();
     while let Some(Order { launch, reply }) = inbox.blocking_recv() {
-        let command = shell.command(&launch.command, &launch.dir, &launch.env);
-        let started = groups.start(|| spawn(command));
+        let session = launch.ends.is_session();
+        let started = groups.start(session, || shell.command(&launch).and_then(spawn));
         let answer = match started {
             None => Err(NotStarted::Closed),
             Some(Err(error)) => Err(NotStarted::Refused(error)),
