@@ -12,6 +12,7 @@
 mod backoff;
 mod cycle;
 mod deploy;
+mod errand;
 mod fleet;
 mod group;
 mod life;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use deploy::Deployed;
+pub(crate) use errand::{Errand, Launched};
 pub use fleet::DynoInfo;
 pub(crate) use fleet::{Fleet, Lease, Pick};
 use life::{Life, Order};

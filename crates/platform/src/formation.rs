@@ -74,6 +74,13 @@ impl Formation {
         Ok(())
     }
 
+    /// The same process types, with no dyno at all.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let quantities = self.quantities.iter();
+        Self { quantities: quantities.map(|(name, _)| (Arc::clone(name), 0)).collect() }
+    }
+
     /// The process types, in the order of the Procfile.
     pub fn types(&self) -> impl Iterator<Item = &str> {
         self.quantities.iter().map(|(process_type, _)| &**process_type)

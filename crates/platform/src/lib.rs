@@ -29,11 +29,17 @@ pub mod control;
 pub mod dyno;
 pub mod error;
 pub mod formation;
+mod hash;
 pub mod identity;
 pub mod logs;
 pub mod name;
+pub mod one_off;
+pub mod platform;
 pub mod postgres;
+mod private;
 pub mod procfile;
+mod random;
+pub mod release;
 pub mod router;
 pub mod run;
 pub mod tracer;
@@ -44,7 +50,10 @@ pub use formation::Formation;
 pub use identity::loopback_for;
 pub use logs::{LogEntry, LogFilter, LogHub, Source, Tail};
 pub use name::DynoName;
+pub use one_off::{OneOff, OneOffTiming, OneOffs};
+pub use platform::{Platform, app_name};
 pub use procfile::Procfile;
+pub use release::{App, ConfigVars, Release, ReleaseInfo, ReleaseStatus, Releases};
 pub use router::{Maintenance, Router, RouterLimits, RouterOptions, RouterTiming};
 pub use run::{
     Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,

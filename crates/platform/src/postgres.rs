@@ -25,7 +25,7 @@ mod not_found;
 mod obtain;
 mod packages;
 mod process;
-mod random;
+
 mod run_folder;
 
 use std::io;

@@ -85,6 +85,18 @@ pub enum RunOutcome {
     TimedOut,
 }
 
+impl RunOutcome {
+    /// As a shell tells it: 128 and the signal's number; 124 like timeout(1).
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(signal) => 128 + signal,
+            Self::TimedOut => 124,
+        }
+    }
+}
+
 impl From<ExitStatus> for RunOutcome {
     fn from(status: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt;

@@ -23,8 +23,8 @@ use anyhow::Context;
 use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
-    ChildChange, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub, Procfile, Router,
-    RouterOptions, Timing, Tracer, loopback_for,
+    App, ChildChange, ConfigVars, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub,
+    OneOffTiming, Platform, Procfile, Router, RouterOptions, Timing, Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) app_dir: PathBuf,
     pub(crate) formation: String,
     pub(crate) config_vars: Vec<(String, String)>,
+    /// Whether config vars and releases are kept in the app's folder, and the start is a release.
+    pub(crate) keeps_releases: bool,
     pub(crate) mode: Mode,
     /// Server connections in `regulate` mode; `None` leaves it to [`Database::limit`].
     pub(crate) limit: Option<NonZeroU32>,
@@ -65,6 +67,7 @@ pub(crate) struct Staging {
     hub: LogHub,
     router: Router,
     dynos: Arc<Dynos>,
+    platform: Option<Arc<Platform>>,
     proxy: Arc<Proxy>,
     observer: Observer,
     recorder: Recorder,
@@ -91,8 +94,17 @@ impl Staging {
         let procfile = Procfile::read(&plan.app_dir)?;
         let formation = Formation::initial(&procfile).changed_by(&plan.formation)?;
         let options = dyno_options(database, &plan, &proxy)?;
-        let dynos = Dynos::start(procfile, formation, options, hub.clone(), tracer.clone()).await?;
-        let dynos = Arc::new(dynos);
+        let start =
+            |formation| Dynos::start(procfile, formation, options, hub.clone(), tracer.clone());
+        let (dynos, platform) = if plan.keeps_releases {
+            // No dyno before the first release is live.
+            let dynos = Arc::new(start(formation.emptied()).await?);
+            let platform = release(database, &plan, &dynos, &hub, clock).await?;
+            dynos.scale(&formation.to_string()).await?;
+            (dynos, Some(platform))
+        } else {
+            (Arc::new(start(formation).await?), None)
+        };
         let options = RouterOptions::new(plan.router, plan.seed);
         let router = Router::start(options, &dynos, hub.clone(), tracer).await?;
         let recording = plan.recording;
@@ -104,6 +116,7 @@ impl Staging {
             hub,
             router,
             dynos,
+            platform,
             proxy,
             observer,
             recorder,
@@ -147,15 +160,14 @@ impl Staging {
         })
     }
 
-    /// What another terminal may do with it.
-    pub(crate) fn controlled(&self) -> platform::control::Staging {
-        platform::control::Staging {
-            dynos: Arc::clone(&self.dynos),
-            hub: self.hub.clone(),
+    /// What another terminal may do with it, where the app keeps its releases.
+    pub(crate) fn controlled(&self) -> Option<platform::control::Staging> {
+        Some(platform::control::Staging {
+            platform: Arc::clone(self.platform.as_ref()?),
             tally: Some(self.database_tally()),
             maintenance: Some(self.router.maintenance()),
             info: serde_json::json!({ "router": self.address().to_string() }),
-        }
+        })
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -172,7 +184,10 @@ impl Staging {
         // Plans are asked for while the statements are still known to the server.
         self.observer.capture_plans(10).await;
         self.router.shutdown(ROUTER_GRACE).await;
-        self.dynos.shutdown().await;
+        match &self.platform {
+            Some(platform) => platform.shutdown().await,
+            None => self.dynos.shutdown().await,
+        }
         // The dynos, who could still ask it for a listener, have ended.
         if let Some(proxy) = Arc::into_inner(self.proxy) {
             proxy.shutdown(PROXY_GRACE).await;
@@ -183,6 +198,32 @@ impl Staging {
         self.recorder.finish()?;
         Ok(self.recording)
     }
+}
+
+/// Makes the app's folder as it is now, with the config vars of the plan, the release that is live.
+async fn release(
+    database: &Database,
+    plan: &Plan,
+    dynos: &Arc<Dynos>,
+    hub: &LogHub,
+    clock: Clock,
+) -> anyhow::Result<Arc<Platform>> {
+    let app = App {
+        dir: plan.app_dir.clone(),
+        user: platform::release::local_user(),
+        attached: ConfigVars::default().with("DATABASE_URL", &database.direct_url()),
+    };
+    let timing = OneOffTiming::default();
+    let platform = Platform::open(app, Arc::clone(dynos), hub.clone(), clock, timing)?;
+    let set = |(name, value): &(String, String)| (name.clone(), Some(value.clone()));
+    let changes = plan.config_vars.iter().map(set).collect();
+    if let Err(error) = platform.releases.start(changes).await {
+        let lines = platform::LogFilter::default().dyno("release").last(20);
+        let lines: Vec<String> = hub.history(&lines).iter().map(ToString::to_string).collect();
+        let said = if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) };
+        anyhow::bail!("{error}{said}");
+    }
+    Ok(Arc::new(platform))
 }
 
 fn start_proxy(

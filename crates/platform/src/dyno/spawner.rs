@@ -30,7 +30,6 @@ pub(crate) struct Launch {
 
 /// What a process reads from and writes to.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "one-off dynos, which read, come with the next step")]
 pub(crate) enum Ends {
     /// Reads nothing; two pipes take what it writes.
     Output,

@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 
 use super::process::{self, Stamp};
-use super::random;
+use crate::random;
 
 const PREFIX: &str = "surgetank-";
 const OWNER: &str = "owner";

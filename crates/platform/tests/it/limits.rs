@@ -180,8 +180,7 @@ async fn h26_when_a_request_is_wrong() {
 async fn h80_in_maintenance_mode() {
     let (stage, router) = good(|_| ()).await;
     let staging = Staging {
-        dynos: Arc::clone(&stage.dynos),
-        hub: stage.hub.clone(),
+        platform: stage.platform(|_| ()),
         tally: None,
         maintenance: Some(router.maintenance()),
         info: serde_json::Value::Null,

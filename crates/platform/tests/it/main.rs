@@ -4,6 +4,8 @@ mod app;
 mod control;
 mod dynos;
 mod limits;
+mod one_offs;
+mod releases;
 mod router;
 mod stage;
 mod tunnel;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use platform::{
-    ChildChange, DynoName, DynoOptions, Dynos, Formation, LogFilter, LogHub, Procfile, Router,
-    RouterOptions, RouterTiming, Tracer,
+    App, ChildChange, ConfigVars, DynoName, DynoOptions, Dynos, Formation, LogFilter, LogHub,
+    OneOffTiming, Platform, Procfile, Router, RouterOptions, RouterTiming, Tracer,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,6 +92,20 @@ impl Stage {
         let started =
             Router::start(options, &self.dynos, self.hub.clone(), self.tracer.clone()).await;
         started.expect("port 0 can be bound")
+    }
+
+    /// What the app keeps in its folder, opened.
+    pub(crate) fn platform(&self, change: impl FnOnce(&mut OneOffTiming)) -> Arc<Platform> {
+        let mut timing = OneOffTiming::default();
+        change(&mut timing);
+        let app = App {
+            dir: self.dir.path().to_owned(),
+            user: "ann@example.com".to_owned(),
+            attached: ConfigVars::default().with("DATABASE_URL", "postgres://shop"),
+        };
+        let (dynos, hub) = (Arc::clone(&self.dynos), self.hub.clone());
+        let opened = Platform::open(app, dynos, hub, Clock::start(), timing);
+        Arc::new(opened.expect("the folder can be written to"))
     }
 
     /// Waits until the dyno is in this state.

@@ -19,7 +19,9 @@ use crate::staging::{self, Database, Plan, Staging};
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "From another terminal in the same folder: surgetank ps, logs --tail, \
-    ps:scale web=3, run --dyno web.1,web.2 -- CMD, diagnose.")]
+    ps:scale web=3, config:set NAME=VALUE, releases, run CMD, run --dyno web.1,web.2 -- CMD, \
+    diagnose.\n\nEach start is a release of the folder as it is: the Procfile's `release` process \
+    runs first, and its failure ends the start.")]
 pub(crate) struct Args {
     /// How many dynos of each type: `web=2,worker=1` [default: one web]
     #[arg(short = 'm', long, value_name = "FORMATION", default_value = "")]
@@ -46,7 +48,7 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(8..=1000))]
     max_connections: u32,
 
-    /// A config var of the app: NAME=VALUE
+    /// Set a config var of the app, as `config:set` does: NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = config_var)]
     env: Vec<(String, String)>,
 
@@ -62,7 +64,7 @@ pub(crate) struct Args {
     postgres: PostgresArgs,
 }
 
-fn config_var(text: &str) -> Result<(String, String), String> {
+pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
@@ -91,6 +93,7 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         app_dir: app_dir.clone(),
         formation: args.formation.clone(),
         config_vars: args.env.clone(),
+        keeps_releases: true,
         mode: args.mode.into(),
         limit: args.limit,
         router: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
@@ -98,7 +101,7 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     };
     let recording = plan.recording.clone();
     let staging = Staging::start(&database, plan).await?;
-    let controlled = Arc::new(staging.controlled());
+    let controlled = Arc::new(staging.controlled().context("an app that keeps its releases")?);
     let server = Server::start(&sockets(&app_dir), controlled).await?;
     progress.done();
     out::talk(&format!(
@@ -148,6 +151,11 @@ fn recording_name() -> String {
 
 fn sockets(app_dir: &Path) -> Vec<PathBuf> {
     control::candidates(app_dir, &control::runtime_dir())
+}
+
+/// What the app in this folder is called: as the folder is.
+pub(crate) fn app_name() -> anyhow::Result<String> {
+    Ok(platform::app_name(&std::env::current_dir()?))
 }
 
 /// Does something with the app that `surgetank up` runs in this folder.
