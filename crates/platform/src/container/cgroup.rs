@@ -122,8 +122,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes it and the groups within; says whether it is gone, which it cannot be while a process
-    /// is in it.
+    /// Removes it and the groups within; says whether it is gone, which it cannot be while a
+    /// process is in it.
     pub(super) fn remove(&self) -> bool {
         self.folders().all(|folder| remove_below(&folder))
     }

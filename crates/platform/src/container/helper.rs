@@ -117,8 +117,8 @@ fn join(folder: &Path, order: &Path) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// Binds this process to the thread that started it, and keeps signals until they are asked for: also
-/// in what it starts, which inherits that.
+/// Binds this process to the thread that started it, and keeps signals until they are asked for:
+/// also in what it starts, which inherits that.
 fn prepare() -> Result<(), Failure> {
     set_pdeathsig(Signal::SIGKILL)?;
     Ok(all_signals().thread_block()?)

@@ -1,5 +1,5 @@
-//! PID 1 of a dyno. Ours, because a process that is PID 1 of a namespace does not get SIGTERM unless
-//! it has a handler for it, and because somebody must reap what lost its parent.
+//! PID 1 of a dyno. Ours, because a process that is PID 1 of a namespace does not get SIGTERM
+//! unless it has a handler for it, and because somebody must reap what lost its parent.
 
 use std::collections::HashMap;
 use std::ffi::{CString, NulError};

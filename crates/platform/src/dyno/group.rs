@@ -30,7 +30,8 @@ pub(super) enum Kind {
     /// Those of the whole session that its leader leads: a shell with a terminal gives each job a
     /// group of its own.
     Session,
-    /// The helper of one more command in a container, which alone can end that: SIGQUIT asks for it.
+    /// The helper of one more command in a container, which alone can end that: SIGQUIT asks it
+    /// to.
     Helper,
 }
 

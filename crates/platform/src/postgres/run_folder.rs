@@ -72,7 +72,8 @@ impl RunFolder {
         &self.path
     }
 
-    /// Its name, unique on this machine: what a run has elsewhere (control groups) is called so too.
+    /// Its name, unique on this machine: what a run has elsewhere (control groups) is called so
+    /// too.
     #[must_use]
     pub fn name(&self) -> String {
         name(&self.path)
