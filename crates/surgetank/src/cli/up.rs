@@ -14,7 +14,7 @@ use super::proxy::ModeArg;
 use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
-use crate::shutdown::{interrupted, on_runtime, until_interrupted};
+use crate::shutdown::{Orderly, interrupted, on_runtime, until_interrupted_twice};
 use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
 
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
@@ -103,11 +103,11 @@ pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    until_interrupted(start_and_serve(args))?;
+    until_interrupted_twice(async |orderly| start_and_serve(args, orderly).await)?;
     Ok(Exit::Good)
 }
 
-async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
     let app_dir =
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
     platform::Procfile::read(&app_dir)?;
@@ -145,13 +145,17 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         staging.apart()
     ));
     let mut lines = staging.hub().tail(platform::LogFilter::default());
+    // Not before it serves: what has only begun to start is dropped at the first signal.
+    let asked = interrupted();
+    tokio::pin!(asked);
+    orderly.begin();
     loop {
         tokio::select! {
             line = lines.next() => match line {
                 Some(line) => out::line(&line.to_string())?,
                 None => break,
             },
-            asked = interrupted() => { asked?; break; }
+            asked = asked.as_mut() => { asked?; break; }
         }
     }
     out::talk("stopping");
