@@ -25,7 +25,9 @@
 //!
 //! Start reading at [`dyno`], then [`router`].
 
+pub mod api;
 pub mod control;
+pub mod drains;
 pub mod dyno;
 pub mod error;
 pub mod formation;
@@ -44,6 +46,8 @@ pub mod router;
 pub mod run;
 pub mod tracer;
 
+pub use api::Api;
+pub use drains::{Drain, DrainOptions, Drains};
 pub use dyno::{ChildChange, ChildPid, Deployed, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
 pub use error::{Error, Result};
 pub use formation::Formation;

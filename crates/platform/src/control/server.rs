@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -160,7 +160,9 @@ async fn run<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
 
 pub(super) fn refused(error: &Error) -> (StatusCode, String) {
     let status = match error {
-        Error::UnknownDyno { .. } | Error::UnknownRelease { .. } => StatusCode::NOT_FOUND,
+        Error::UnknownDyno { .. } | Error::UnknownRelease { .. } | Error::UnknownDrain => {
+            StatusCode::NOT_FOUND
+        }
         Error::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
@@ -211,7 +213,7 @@ async fn send_lines(hub: crate::logs::LogHub, order: LogsOrder, to: &mpsc::Sende
 }
 
 /// The body of an answer.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Whole(Full<Bytes>),
     Lines(mpsc::Receiver<Bytes>),
 }
@@ -236,6 +238,13 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Lines(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The platform with real processes. One binary, because linking is what costs.
 
+mod api;
 mod app;
 mod control;
+mod drains;
 mod dynos;
 mod one_offs;
 mod releases;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use platform::Api;
 use platform::control::{self, Client, Server};
 
 use super::PostgresArgs;
@@ -56,6 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CMD")]
     setup: Option<String>,
 
+    /// The Platform API's port on loopback, for Heroku's own command line; 0 for the last one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    api_port: u16,
+
     /// Seed of the router's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -102,14 +107,18 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let recording = plan.recording.clone();
     let staging = Staging::start(&database, plan).await?;
     let controlled = Arc::new(staging.controlled().context("an app that keeps its releases")?);
-    let server = Server::start(&sockets(&app_dir), controlled).await?;
+    let server = Server::start(&sockets(&app_dir), Arc::clone(&controlled)).await?;
+    let api_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.api_port);
+    let api = Api::start(controlled, api_address).await?;
     progress.done();
     out::talk(&format!(
-        "http://{} · PostgreSQL {} · {:?} · recording into {}\nCtrl-C ends it",
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\n\
+         For Heroku's own command line, paste:\n{}\nCtrl-C ends it",
         staging.address(),
         database.version(),
         args.mode,
-        recording.display()
+        recording.display(),
+        api.exports()
     ));
     let mut lines = staging.hub().tail(platform::LogFilter::default());
     loop {
@@ -122,6 +131,7 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         }
     }
     out::talk("stopping");
+    api.shutdown().await;
     server.shutdown().await;
     staging.stop().await?;
     database.stop().await;
