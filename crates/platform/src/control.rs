@@ -8,6 +8,8 @@
 //! | `POST /logs` | [`LogsOrder`] | lines, as they come |
 //! | `POST /scale` | `{"changes": "web=2,worker+1"}` | `{"formation": "web=2, worker=1"}` |
 //! | `POST /restart` | `{"target": "web.1"}`, a type, or empty for all | the restarted dynos |
+//! | `GET /maintenance` | – | `{"on": false}` |
+//! | `POST /maintenance` | `{"on": true}` | the same |
 //! | `POST /run` | [`RunOrder`] | a [`RunComparison`] |
 //! | `GET /config` | – | the config vars |
 //! | `POST /config` | `{"changes": {"FOO": "bar", "OLD": null}}` | `{"version": 4}`, or `null` |
@@ -37,8 +39,8 @@ use serde::{Deserialize, Serialize};
 
 pub use asks::{Attached, Keyboard, Screen};
 pub use client::{Client, LogLines};
-pub(crate) use server::Reply;
 pub use server::Server;
+pub(crate) use server::{Reply, maintain};
 pub use socket::{candidates, runtime_dir};
 
 use crate::dyno::DynoInfo;
@@ -46,6 +48,7 @@ use crate::error::{Error, Result};
 use crate::logs::{LogFilter, LogHub};
 use crate::name::DynoName;
 use crate::platform::Platform;
+use crate::router::Maintenance;
 use crate::run::{RunComparison, RunOptions, Tally, run};
 
 /// Which lines of the log are asked for.
@@ -88,6 +91,12 @@ struct RestartOrder {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MaintenanceMode {
+    on: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Refusal {
     error: String,
 }
@@ -102,6 +111,9 @@ pub trait Controlled: Send + Sync + 'static {
 
     /// The log.
     fn hub(&self) -> &LogHub;
+
+    /// The router's maintenance mode; nothing if there is no router.
+    fn maintenance(&self) -> Option<&Maintenance>;
 
     /// All that the app has.
     fn platform(&self) -> &Platform;
@@ -122,6 +134,8 @@ pub struct Staging {
     pub platform: Arc<Platform>,
     /// Counts database requests for `run`.
     pub tally: Option<Tally>,
+    /// The router's maintenance mode.
+    pub maintenance: Option<Maintenance>,
     /// What [`Controlled::info`] says.
     pub info: serde_json::Value,
 }
@@ -148,6 +162,10 @@ impl Controlled for Staging {
 
     fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    fn maintenance(&self) -> Option<&Maintenance> {
+        self.maintenance.as_ref()
     }
 
     async fn scale(&self, changes: String) -> Result<String> {

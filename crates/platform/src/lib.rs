@@ -58,7 +58,7 @@ pub use one_off::{OneOff, OneOffTiming, OneOffs};
 pub use platform::{Platform, app_name};
 pub use procfile::Procfile;
 pub use release::{App, ConfigVars, Release, ReleaseInfo, ReleaseStatus, Releases};
-pub use router::{Router, RouterOptions, RouterTiming};
+pub use router::{Maintenance, Router, RouterLimits, RouterOptions, RouterTiming};
 pub use run::{
     Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,
     Tally, run,

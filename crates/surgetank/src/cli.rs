@@ -12,6 +12,7 @@ mod drains;
 mod http_status;
 mod load;
 mod logs;
+mod maintenance;
 mod prompt;
 mod proxy;
 mod ps;
@@ -62,6 +63,14 @@ enum Command {
     /// Restart one dyno, those of a type, or all
     #[command(name = "ps:restart")]
     PsRestart(ps::RestartArgs),
+    /// Say whether the app is in maintenance mode: then the router answers every request itself
+    Maintenance,
+    /// Put the app into maintenance mode
+    #[command(name = "maintenance:on")]
+    MaintenanceOn,
+    /// Take the app out of maintenance mode
+    #[command(name = "maintenance:off")]
+    MaintenanceOff,
     /// Run a command in a one-off dyno; with --dyno A,B: in both, side by side, with what differs
     Run(run::Args),
     /// Run a command in a one-off dyno; what it writes goes to the log
@@ -150,6 +159,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Ps(args) => ps::list(&args),
         Command::PsScale(args) => ps::scale(&args),
         Command::PsRestart(args) => ps::restart(&args),
+        Command::Maintenance => maintenance::show(),
+        Command::MaintenanceOn => maintenance::set(true),
+        Command::MaintenanceOff => maintenance::set(false),
         Command::Run(args) => run::run(&args),
         Command::RunDetached(args) => run::detached(&args),
         Command::Config(args) => config::list(&args),
@@ -190,6 +202,8 @@ const TOPICS: &[(&str, &str)] = &[
     ("config", "unset"),
     ("drains", "add"),
     ("drains", "remove"),
+    ("maintenance", "off"),
+    ("maintenance", "on"),
     ("ps", "restart"),
     ("ps", "scale"),
     ("releases", "info"),
@@ -225,6 +239,8 @@ mod tests {
         let join = |line: &str| join_topic(line.split(' ').map(OsString::from)).len();
         assert_eq!(join("surgetank ps scale web=2"), 3);
         assert_eq!(join("surgetank ps:scale web=2"), 3);
+        assert_eq!(join("surgetank maintenance on"), 2);
+        assert_eq!(join("surgetank maintenance --help"), 3);
         assert_eq!(join("surgetank config set A=b"), 3);
         assert_eq!(join("surgetank run ps scale"), 4);
         assert_eq!(join("surgetank run detached"), 3);

@@ -166,6 +166,7 @@ impl Staging {
         Some(platform::control::Staging {
             platform: Arc::clone(self.platform.as_ref()?),
             tally: Some(self.database_tally()),
+            maintenance: Some(self.router.maintenance()),
             info: serde_json::json!({ "router": self.address().to_string() }),
         })
     }

@@ -9,6 +9,7 @@ use crate::drains::Drain;
 use crate::dyno::DynoInfo;
 use crate::hash::fnv1a;
 use crate::release::{Release, ReleaseStatus};
+use crate::router::Maintenance;
 
 /// ISO 8601 in UTC, as everywhere in the API.
 pub(super) fn time(micros: u64) -> String {
@@ -42,7 +43,7 @@ pub(super) fn app(shared: &Shared) -> Value {
         "process_tier": "production",
         "space": null,
         "team": null,
-        "maintenance": false,
+        "maintenance": shared.staging.maintenance.as_ref().is_some_and(Maintenance::is_on),
         "web_url": shared.staging.info["router"].as_str().map(|router| format!("http://{router}/")),
         "created_at": time_of(oldest),
         "updated_at": time_of(newest),

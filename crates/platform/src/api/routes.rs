@@ -35,6 +35,7 @@ async fn of_app(
 ) -> Answered {
     match (&method, rest) {
         (&Method::GET, []) => ok(&resources::app(shared)),
+        (&Method::PATCH, []) => settings::maintain(shared, request.into_body()).await,
         (&Method::GET, ["dynos"]) => dynos::list(shared),
         (&Method::POST, ["dynos"]) => dynos::run(shared, request.into_body()).await,
         (&Method::DELETE, ["dynos"]) => dynos::restart(shared, ""),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::answer::{Answered, Fault, created, ok, read};
 use super::{Shared, resources};
+use crate::control;
 use crate::drains::Drain;
 use crate::release::{ConfigChanges, Release};
 
@@ -94,6 +95,20 @@ pub(super) async fn roll_back(shared: &Arc<Shared>, body: Incoming) -> Answered 
     let version = find(shared, &named)?.version;
     let release = shared.staging.platform.releases.rollback(Some(version)).await?;
     created(&resources::release(shared, &release, true))
+}
+
+#[derive(Deserialize)]
+struct AppOrder {
+    maintenance: bool,
+}
+
+/// Of an app itself only the router's maintenance mode can be changed.
+pub(super) async fn maintain(shared: &Arc<Shared>, body: Incoming) -> Answered {
+    let order: AppOrder = read(body).await?;
+    let mode = shared.staging.maintenance.as_ref();
+    let mode = mode.ok_or_else(|| Fault::invalid("There is no router."))?;
+    control::maintain(&*shared.staging, mode, order.maintenance);
+    ok(&resources::app(shared))
 }
 
 pub(super) fn drains(shared: &Shared) -> Answered {

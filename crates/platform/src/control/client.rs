@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use super::orders::PROTOCOL;
-use super::{LogsOrder, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled};
+use super::{LogsOrder, MaintenanceMode, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled};
 use crate::dyno::DynoInfo;
 use crate::error::{Error, Result};
 use crate::name::DynoName;
@@ -82,6 +82,25 @@ impl Client {
     pub async fn restart(&self, target: &str) -> Result<Vec<DynoName>> {
         let order = RestartOrder { target: target.to_owned() };
         self.ask(Method::POST, "/restart", &order).await
+    }
+
+    /// Whether the router is in maintenance mode.
+    ///
+    /// # Errors
+    /// There is no router, or the platform has gone.
+    pub async fn maintenance(&self) -> Result<bool> {
+        let mode: MaintenanceMode = self.ask(Method::GET, "/maintenance", &()).await?;
+        Ok(mode.on)
+    }
+
+    /// Turns the router's maintenance mode on or off.
+    ///
+    /// # Errors
+    /// There is no router, or the platform has gone.
+    pub async fn set_maintenance(&self, on: bool) -> Result<()> {
+        let order = MaintenanceMode { on };
+        let _now: MaintenanceMode = self.ask(Method::POST, "/maintenance", &order).await?;
+        Ok(())
     }
 
     /// Runs a command in several dynos at the same time. Dropping the future ends the commands.

@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Controlled, LogsOrder, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled, orders, socket,
+    Controlled, LogsOrder, MaintenanceMode, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled,
+    orders, socket,
 };
 use crate::error::{Error, Result};
+use crate::router::Maintenance;
 
 /// An order is a few words, or at most all config vars of an app, escaped.
 const ORDER_BYTES_MAX: usize = 256 * 1024;
@@ -134,6 +136,11 @@ async fn answer_other<C: Controlled>(desk: &Arc<Desk<C>>, request: Request<Incom
         (&Method::POST, "/logs") => read(body).await.map(|order| logs(desk, order)),
         (&Method::POST, "/scale") => scale(&**controlled, body).await,
         (&Method::POST, "/restart") => restart(&**controlled, body).await,
+        (&Method::GET, "/maintenance") => maintenance(&**controlled, None),
+        (&Method::POST, "/maintenance") => match read(body).await {
+            Ok(wanted) => maintenance(&**controlled, Some(&wanted)),
+            Err(wrong) => Err(wrong),
+        },
         (&Method::POST, "/run") => run(&**controlled, body).await,
         (method, path) => Err((StatusCode::NOT_FOUND, format!("no {method} {path} here"))),
     }
@@ -151,6 +158,22 @@ async fn scale<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
 async fn restart<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
     let order: RestartOrder = read(body).await?;
     json(&controlled.restart(order.target).await.map_err(|error| refused(&error))?)
+}
+
+fn maintenance<C: Controlled>(controlled: &C, wanted: Option<&MaintenanceMode>) -> Answered {
+    let none = || (StatusCode::NOT_FOUND, "there is no router".to_owned());
+    let mode = controlled.maintenance().ok_or_else(none)?;
+    if let Some(MaintenanceMode { on }) = wanted {
+        maintain(controlled, mode, *on);
+    }
+    json(&MaintenanceMode { on: mode.is_on() })
+}
+
+/// Turns maintenance mode on or off, and says so.
+pub(crate) fn maintain<C: Controlled>(controlled: &C, mode: &Maintenance, on: bool) {
+    mode.set(on);
+    let done = if on { "Enable" } else { "Disable" };
+    controlled.hub().heroku("api", &format!("{done} maintenance mode"));
 }
 
 async fn run<C: Controlled>(controlled: &C, body: Incoming) -> Answered {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use trace::{Clock, DynoState, Micros};
 
@@ -72,6 +73,8 @@ pub(crate) struct Fleet {
     clock: Clock,
     members: Mutex<BTreeMap<DynoName, Member>>,
     changed: watch::Sender<()>,
+    /// A dyno was given back by a request.
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -92,10 +95,11 @@ pub(super) struct Start {
 }
 
 /// The router's requests that one process has not answered yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Busy {
     requests: AtomicU32,
     idle: Notify,
+    freed: Arc<Notify>,
 }
 
 impl Busy {
@@ -126,6 +130,7 @@ impl Drop for Lease {
         if self.busy.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.busy.idle.notify_waiters();
         }
+        self.busy.freed.notify_one();
     }
 }
 
@@ -136,6 +141,11 @@ pub(crate) enum Pick {
     Leased(Lease),
     /// All that are up are being left alone by this router.
     Resting,
+    /// So many are up and not left alone, and each has as many requests as it may have.
+    Full {
+        /// How many.
+        up: usize,
+    },
     /// None is up, but one will be.
     Booting,
     /// All have crashed.
@@ -146,7 +156,8 @@ pub(crate) enum Pick {
 
 impl Fleet {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, members: Mutex::default(), changed: watch::Sender::new(()) }
+        let changed = watch::Sender::new(());
+        Self { clock, members: Mutex::default(), changed, freed: Arc::default() }
     }
 
     /// This dyno will start as soon as its supervisor runs: from now on it is on the board, so that
@@ -159,7 +170,8 @@ impl Fleet {
 
     /// A process of this dyno is about to start. Returns its count of requests in flight.
     pub(super) fn starting(&self, name: &DynoName, start: Start) -> Arc<Busy> {
-        let busy = Arc::new(Busy::default());
+        let freed = Arc::clone(&self.freed);
+        let busy = Arc::new(Busy { requests: AtomicU32::new(0), idle: Notify::new(), freed });
         let info = DynoInfo {
             name: name.clone(),
             state: DynoState::Starting,
@@ -212,31 +224,47 @@ impl Fleet {
         self.changed.subscribe()
     }
 
+    /// Wakes one of those who wait for room when a dyno is given back.
+    pub(crate) fn room(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// Wakes the next of those who wait for room: there may be more.
+    pub(crate) fn wake_next(&self) {
+        self.freed.notify_one();
+    }
+
     /// Most attempts that make sense for one request.
     pub(crate) fn web_dynos(&self) -> usize {
         self.members.lock().keys().filter(|name| name.is_web()).count()
     }
 
-    /// Chooses one of the web dynos that are up and do not `rest`; `choose` is given how many
-    /// there are. Choosing and claiming are one step, so that a dyno that begins to stop knows of
-    /// every request that it was given.
+    /// Chooses one of the web dynos that are up, do not `rest`, and have less than `most` requests;
+    /// `choose` is given how many there are. Choosing and claiming are one step, so that a dyno
+    /// that begins to stop knows of every request that it was given.
     pub(crate) fn pick(
         &self,
+        most: u32,
         choose: impl FnOnce(usize) -> usize,
         rest: impl Fn(&DynoName, u16) -> bool,
     ) -> Pick {
         let members = self.members.lock();
         let web = || members.values().filter(|member| member.info.name.is_web());
         let up = || web().filter(|member| member.phase == Phase::Up);
-        let ready: Vec<(&Member, u16)> = up()
+        let mut ready: Vec<(&Member, u16)> = up()
             .filter_map(|member| Some((member, member.info.port?)))
             .filter(|(member, port)| !rest(&member.info.name, *port))
             .collect();
+        let awake = ready.len();
+        ready.retain(|(member, _)| member.busy.requests.load(Ordering::SeqCst) < most);
         if !ready.is_empty() {
             let (member, port) = ready[choose(ready.len()) % ready.len()];
             member.busy.requests.fetch_add(1, Ordering::SeqCst);
             let name = member.info.name.clone();
             return Pick::Leased(Lease { name, port, busy: Arc::clone(&member.busy) });
+        }
+        if awake > 0 {
+            return Pick::Full { up: awake };
         }
         let comes = |member: &Member| matches!(member.phase, Phase::Starting | Phase::Restarting);
         if up().next().is_some() {
@@ -312,6 +340,7 @@ mod tests {
         match pick {
             Pick::Leased(_) => "leased",
             Pick::Resting => "resting",
+            Pick::Full { .. } => "full",
             Pick::Booting => "booting",
             Pick::AllCrashed => "crashed",
             Pick::NoDynos => "none",
@@ -322,7 +351,7 @@ mod tests {
     fn what_is_offered_follows_the_phases() {
         let fleet = Fleet::new(Clock::start());
         let (one, two) = (DynoName::new("web", 1), DynoName::new("web", 2));
-        let pick = |rest: bool| kind(&fleet.pick(|_| 0, |_, _| rest)).to_owned();
+        let pick = |rest: bool| kind(&fleet.pick(1, |_| 0, |_, _| rest)).to_owned();
         assert_eq!(pick(false), "none");
         fleet.starting(&DynoName::new("worker", 1), start(1));
         fleet.set(&DynoName::new("worker", 1), Phase::Up);
@@ -350,7 +379,8 @@ mod tests {
         let busy = fleet.starting(&name, start(1));
         fleet.set(&name, Phase::Up);
         busy.idle().await;
-        let Pick::Leased(lease) = fleet.pick(|_| 0, |_, _| false) else { panic!("not leased") };
+        let Pick::Leased(lease) = fleet.pick(1, |_| 0, |_, _| false) else { panic!("not leased") };
+        assert_eq!(kind(&fleet.pick(1, |_| 0, |_, _| false)), "full");
         let idle = busy.idle();
         tokio::pin!(idle);
         let waits = tokio::time::timeout(std::time::Duration::from_millis(1), idle.as_mut());

@@ -66,7 +66,7 @@ impl Served {
 
 async fn serve(platform: &Arc<Platform>) -> Api {
     let info = json!({ "router": "127.0.0.1:5000" });
-    let staging = Staging { platform: Arc::clone(platform), tally: None, info };
+    let staging = Staging { platform: Arc::clone(platform), tally: None, maintenance: None, info };
     let api = Api::start(Arc::new(staging), ([127, 0, 0, 1], 0).into()).await;
     api.expect("a port and a folder")
 }

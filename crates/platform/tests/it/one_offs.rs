@@ -26,7 +26,8 @@ impl Served {
         .await;
         let platform = stage.platform(change);
         let info = serde_json::Value::Null;
-        let staging = Staging { platform: Arc::clone(&platform), tally: None, info };
+        let staging =
+            Staging { platform: Arc::clone(&platform), tally: None, maintenance: None, info };
         let paths = candidates(stage.dir.path(), &stage.dir.path().join("run"));
         let server = Server::start(&paths, Arc::new(staging)).await;
         let server = server.expect("the folder can be written to");

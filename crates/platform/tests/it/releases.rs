@@ -25,7 +25,7 @@ async fn app(procfile: &str) -> (Stage, Arc<Platform>) {
 
 async fn served(stage: &Stage, platform: &Arc<Platform>) -> (Server, Client) {
     let info = serde_json::Value::Null;
-    let staging = Staging { platform: Arc::clone(platform), tally: None, info };
+    let staging = Staging { platform: Arc::clone(platform), tally: None, maintenance: None, info };
     let paths = candidates(stage.dir.path(), &stage.dir.path().join("run"));
     let server = Server::start(&paths, Arc::new(staging)).await.expect("a socket");
     (server, Client::find(&paths).await.expect("the server listens"))

@@ -83,8 +83,12 @@ impl Stage {
     }
 
     pub(crate) async fn router(&self, change: impl FnOnce(&mut RouterTiming)) -> Router {
+        self.router_with(|options| change(&mut options.timing)).await
+    }
+
+    pub(crate) async fn router_with(&self, change: impl FnOnce(&mut RouterOptions)) -> Router {
         let mut options = RouterOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), 1);
-        change(&mut options.timing);
+        change(&mut options);
         let started =
             Router::start(options, &self.dynos, self.hub.clone(), self.tracer.clone()).await;
         started.expect("port 0 can be bound")
