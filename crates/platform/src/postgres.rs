@@ -37,6 +37,7 @@ pub use binaries::{Binaries, FoundBy, Search, Version};
 pub use cluster::{Cluster, ClusterOptions, Durability, LocalAuth};
 pub use not_found::NotFound;
 pub use obtain::{ObtainError, obtain};
+pub(crate) use process::wait_until;
 pub use run_folder::{RunFolder, Swept, sweep_leftovers};
 
 /// Why a cluster could not be started.

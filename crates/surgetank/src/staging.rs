@@ -11,6 +11,7 @@
 //! It starts against the arrows of the picture and stops along them.
 
 mod database;
+mod isolation;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,14 +25,16 @@ use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
     App, ChildChange, ConfigVars, DatabaseTally, DrainOptions, DynoName, DynoOptions, Dynos,
-    Formation, LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, Timing, Tracer,
-    loopback_for,
+    Formation, LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing,
+    Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
+use isolation::Settled;
+pub(crate) use isolation::{Apart, Wanted};
 
 use crate::tally::{Tally, TallySink};
 
@@ -48,6 +51,7 @@ pub(crate) struct Plan {
     pub(crate) app_dir: PathBuf,
     pub(crate) formation: String,
     pub(crate) config_vars: Vec<(String, String)>,
+    pub(crate) apart: Apart,
     /// Whether config vars and releases are kept in the app's folder, and the start is a release.
     pub(crate) keeps_releases: bool,
     pub(crate) mode: Mode,
@@ -73,6 +77,8 @@ pub(crate) struct Staging {
     observer: Observer,
     recorder: Recorder,
     recording: PathBuf,
+    /// How dynos are kept apart, for people.
+    apart: String,
 }
 
 impl Staging {
@@ -94,7 +100,10 @@ impl Staging {
         let tracer = Tracer::new(clock, Arc::clone(&names), Arc::clone(&sink));
         let procfile = Procfile::read(&plan.app_dir)?;
         let formation = Formation::initial(&procfile).changed_by(&plan.formation)?;
-        let options = dyno_options(database, &plan, &proxy)?;
+        let settled = plan.apart.settle(database.run_folder(), &proxy).await?;
+        let apart = settled.told();
+        hub.write(Source::Heroku, "surgetank", &format!("Dynos are {apart}"));
+        let options = dyno_options(database, &plan, &proxy, settled)?;
         let start =
             |formation| Dynos::start(procfile, formation, options, hub.clone(), tracer.clone());
         let (dynos, platform) = if plan.keeps_releases {
@@ -122,6 +131,7 @@ impl Staging {
             observer,
             recorder,
             recording,
+            apart,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)
@@ -167,8 +177,16 @@ impl Staging {
             platform: Arc::clone(self.platform.as_ref()?),
             tally: Some(self.database_tally()),
             maintenance: Some(self.router.maintenance()),
-            info: serde_json::json!({ "router": self.address().to_string() }),
+            info: serde_json::json!({
+                "router": self.address().to_string(),
+                "dynos": self.apart,
+            }),
         })
+    }
+
+    /// How its dynos are kept apart, for people.
+    pub(crate) fn apart(&self) -> &str {
+        &self.apart
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -252,7 +270,9 @@ fn dyno_options(
     database: &Database,
     plan: &Plan,
     proxy: &Arc<Proxy>,
+    settled: Settled,
 ) -> anyhow::Result<DynoOptions> {
+    let same_for_all = settled.database();
     let addresses = Addresses { proxy: Arc::downgrade(proxy), known: Mutex::default() };
     let url = database.app_url();
     let notes = database.run_folder();
@@ -265,7 +285,7 @@ fn dyno_options(
                 ("PATH".to_owned(), path.clone()),
                 (RunFolder::VARIABLE.to_owned(), notes.path().display().to_string()),
             ];
-            match addresses.of(dyno) {
+            match same_for_all.map_or_else(|| addresses.of(dyno), Ok) {
                 Ok(address) => env.push(("DATABASE_URL".to_owned(), url.through(address))),
                 Err(error) => tracing::error!(%dyno, %error, "no listener for its database"),
             }
@@ -279,6 +299,7 @@ fn dyno_options(
                 tracing::warn!(pid, %error, "process not noted for clean-up");
             }
         }),
+        isolation: settled.isolation,
         timing: Timing { drain: DRAIN, ..Timing::default() },
         ..DynoOptions::new(plan.app_dir.clone())
     })

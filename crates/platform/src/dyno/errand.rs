@@ -7,8 +7,10 @@ use tokio::time::Instant;
 use trace::{DynoState, Event};
 
 use super::fleet::{Phase, Start};
-use super::spawner::{Ends, Launch, NotStarted, Process};
+use super::reach::Reach;
+use super::spawner::{Contained, Ends, Launch, NotStarted, Process};
 use super::{ChildChange, Deployed, Dynos, Shared};
+use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
@@ -28,6 +30,7 @@ pub(crate) struct Launched {
     pub(crate) process: Process,
     pub(crate) launched: Instant,
     pid: i32,
+    container: Option<Arc<Container>>,
     errand: Errand,
 }
 
@@ -54,6 +57,7 @@ impl Dynos {
             command: command.clone(),
             release: deployed.release,
             environment: environment.clone(),
+            reach: Reach::Shared,
         };
         shared.fleet.starting(&name, start);
         Ok(Errand { name, command, environment, shared })
@@ -66,26 +70,29 @@ impl Errand {
     /// # Errors
     /// The system refuses, or the platform is shutting down.
     pub(crate) async fn launch(self, ends: Ends) -> Result<Launched> {
+        let refused = |source| {
+            let (dyno, command) = (self.name.clone(), self.command.clone());
+            Error::Spawn { dyno, command, source }
+        };
+        let container = self.shared.container(&self.name).await.map_err(refused)?;
         let launch = Launch {
             command: self.command.clone(),
             dir: self.shared.options.app_dir.clone(),
             env: self.environment.clone(),
             ends,
+            contained: container.clone().map(Contained::First),
         };
         let spawned = self.shared.spawner.spawn(launch).await;
         let process = spawned.map_err(|error| match error {
             NotStarted::Closed => Error::ShuttingDown,
-            NotStarted::Refused(source) => {
-                let (dyno, command) = (self.name.clone(), self.command.clone());
-                Error::Spawn { dyno, command, source }
-            }
+            NotStarted::Refused(source) => refused(source),
         })?;
         let pid = process.group.id();
         (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
-        self.shared.fleet.set_pid(&self.name, Some(pid));
+        self.shared.fleet.started(&self.name, pid, container.as_ref());
         self.shared.fleet.set(&self.name, Phase::Up);
         self.record(DynoState::Up);
-        Ok(Launched { process, launched: Instant::now(), pid, errand: self })
+        Ok(Launched { process, launched: Instant::now(), pid, container, errand: self })
     }
 
     /// Its command.
@@ -115,6 +122,11 @@ impl Drop for Launched {
     fn drop(&mut self) {
         self.errand.record(DynoState::Down);
         (self.errand.shared.options.child_pid)(&self.errand.name, ChildChange::Ended(self.pid));
+        if let Some(container) = self.container.take() {
+            // It waits for the kernel; if there is no thread to be had, it is done here.
+            let remove = std::thread::Builder::new().name("dyno-remove".to_owned());
+            let _removing = remove.spawn(move || drop(container));
+        }
     }
 }
 

@@ -2,15 +2,19 @@
 //! and by `ps`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use trace::{Clock, DynoState, Micros};
 
+use super::reach::Reach;
+use crate::container::Container;
 use crate::name::DynoName;
 
 /// One dyno at one moment.
@@ -82,6 +86,9 @@ struct Member {
     info: DynoInfo,
     phase: Phase,
     environment: Vec<(String, String)>,
+    reach: Reach,
+    /// Whose life is the supervisor's.
+    container: Weak<Container>,
     busy: Arc<Busy>,
 }
 
@@ -92,6 +99,7 @@ pub(super) struct Start {
     pub(super) command: String,
     pub(super) release: u64,
     pub(super) environment: Vec<(String, String)>,
+    pub(super) reach: Reach,
 }
 
 /// The router's requests that one process has not answered yet.
@@ -122,7 +130,15 @@ impl Busy {
 pub(crate) struct Lease {
     pub(crate) name: DynoName,
     pub(crate) port: u16,
+    reach: Reach,
     busy: Arc<Busy>,
+}
+
+impl Lease {
+    /// Connects to the port on which the dyno should listen.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        self.reach.connect(self.port).await
+    }
 }
 
 impl Drop for Lease {
@@ -164,8 +180,9 @@ impl Fleet {
     /// nobody takes a dyno that is on its way for one that is not there.
     pub(super) fn hired(&self, name: &DynoName, command: &str) {
         let command = command.to_owned();
-        let environment = Vec::new();
-        self.starting(name, Start { port: None, command, release: 0, environment });
+        let (environment, reach) = (Vec::new(), Reach::Shared);
+        let start = Start { port: None, command, release: 0, environment, reach };
+        self.starting(name, start);
     }
 
     /// A process of this dyno is about to start. Returns its count of requests in flight.
@@ -181,20 +198,36 @@ impl Fleet {
             command: start.command,
             release: start.release,
         };
-        let environment = start.environment;
+        let Start { environment, reach, .. } = start;
         let phase = Phase::Starting;
-        let member = Member { info, phase, environment, busy: Arc::clone(&busy) };
+        let (container, shared) = (Weak::new(), Arc::clone(&busy));
+        let member = Member { info, phase, environment, reach, container, busy: shared };
         self.members.lock().insert(name.clone(), member);
         self.changed.send_replace(());
         busy
     }
 
-    /// The process id of a dyno became known, or the process has ended.
-    pub(super) fn set_pid(&self, name: &DynoName, pid: Option<i32>) {
+    /// A dyno's process was started.
+    pub(super) fn started(&self, name: &DynoName, pid: i32, container: Option<&Arc<Container>>) {
         if let Some(member) = self.members.lock().get_mut(name) {
-            member.info.pid = pid;
+            member.info.pid = Some(pid);
+            member.container = container.map_or_else(Weak::new, Arc::downgrade);
         }
         self.changed.send_replace(());
+    }
+
+    /// A dyno's process has ended.
+    pub(super) fn ended(&self, name: &DynoName) {
+        if let Some(member) = self.members.lock().get_mut(name) {
+            member.info.pid = None;
+            member.container = Weak::new();
+        }
+        self.changed.send_replace(());
+    }
+
+    /// The container in which a dyno runs now, if it does.
+    pub(crate) fn container(&self, name: &DynoName) -> Option<Arc<Container>> {
+        self.members.lock().get(name)?.container.upgrade()
     }
 
     pub(super) fn set(&self, name: &DynoName, phase: Phase) {
@@ -261,7 +294,8 @@ impl Fleet {
             let (member, port) = ready[choose(ready.len()) % ready.len()];
             member.busy.requests.fetch_add(1, Ordering::SeqCst);
             let name = member.info.name.clone();
-            return Pick::Leased(Lease { name, port, busy: Arc::clone(&member.busy) });
+            let (reach, busy) = (member.reach.clone(), Arc::clone(&member.busy));
+            return Pick::Leased(Lease { name, port, reach, busy });
         }
         if awake > 0 {
             return Pick::Full { up: awake };
@@ -333,7 +367,8 @@ mod tests {
     use super::*;
 
     fn start(port: u16) -> Start {
-        Start { port: Some(port), command: "x".to_owned(), release: 1, environment: Vec::new() }
+        let (command, environment, reach) = ("x".to_owned(), Vec::new(), Reach::Shared);
+        Start { port: Some(port), command, release: 1, environment, reach }
     }
 
     fn kind(pick: &Pick) -> &'static str {

@@ -24,12 +24,15 @@ struct State {
 
 /// What belongs to a group that is signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// The processes of the group.
     Group,
     /// Those of the whole session that its leader leads: a shell with a terminal gives each job a
     /// group of its own.
     Session,
+    /// The helper of one more command in a container, which alone can end that: SIGQUIT asks it
+    /// to.
+    Helper,
 }
 
 impl Groups {
@@ -37,7 +40,7 @@ impl Groups {
     /// `None` if that was called.
     pub(super) fn start<T, E>(
         self: &Arc<Self>,
-        session: bool,
+        kind: Kind,
         spawn: impl FnOnce() -> Result<(T, i32), E>,
     ) -> Option<Result<(T, Group), E>> {
         let mut state = self.state.lock();
@@ -45,7 +48,6 @@ impl Groups {
             return None;
         }
         let started = spawn().map(|(process, id)| {
-            let kind = if session { Kind::Session } else { Kind::Group };
             state.live.insert(id, kind);
             (process, Group { id, kind, groups: Arc::clone(self) })
         });
@@ -104,6 +106,10 @@ impl Drop for Group {
 }
 
 fn signal(id: i32, kind: Kind, which: Signal) {
+    let which = match (kind, which) {
+        (Kind::Helper, Signal::SIGKILL) => Signal::SIGQUIT,
+        _ => which,
+    };
     // ESRCH means that all of them have ended, which is what every caller wants in the end.
     let _ended = killpg(Pid::from_raw(id), which);
     if kind == Kind::Session {

@@ -1,10 +1,10 @@
 //! The life of one dyno: launch, watch, crash, wait, launch again, in Heroku's words.
 
+use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -13,20 +13,19 @@ use trace::{DynoId, DynoState, Event};
 
 use super::backoff::Backoff;
 use super::cycle::lifetime;
+use super::door::Door;
 use super::fleet::{Busy, Phase, Start};
-use super::port::Port;
-use super::spawner::{Ends, Launch, NotStarted, Process};
-use super::{ChildChange, Shared, shell};
+use super::measure::{Gauge, Look};
+use super::reach::Reach;
+use super::spawner::{Contained, Ends, Launch, NotStarted, Process};
+use super::{ChildChange, Shared, measure, shell};
+use crate::container::Container;
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
 
 /// The last output of a process that has ended is waited for so long; a daemon that left the group
 /// may hold the pipe for ever.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
-/// Readiness is asked for this often at first …
-const PROBE_FIRST: Duration = Duration::from_millis(5);
-/// … and this often at last.
-const PROBE_LAST: Duration = Duration::from_millis(100);
 
 /// What somebody wants of a dyno; the sender is answered when it is done.
 #[derive(Debug)]
@@ -66,6 +65,8 @@ enum Next {
 enum Watched {
     Exited,
     BootTimeout,
+    /// It used more than it may; with what is to be said of it.
+    Exceeded(Vec<String>),
     Cycled,
     Ordered(Order),
     Removed,
@@ -77,7 +78,8 @@ pub(super) struct Running {
     pub(super) process: Process,
     pub(super) busy: Arc<Busy>,
     readers: JoinSet<()>,
-    port: Option<Port>,
+    door: Option<Door>,
+    container: Option<Arc<Container>>,
     launched: Instant,
     /// From launch until it is cycled.
     lifetime: Duration,
@@ -128,6 +130,7 @@ impl Life {
         };
         match self.watch(&mut running).await {
             Watched::Exited => {
+                self.say_why_killed(&running);
                 let ran = running.launched.elapsed();
                 self.ended(running).await;
                 self.crashed(ran)
@@ -142,6 +145,13 @@ impl Life {
                 running.process.group.signal(nix::sys::signal::Signal::SIGKILL);
                 self.ended(running).await;
                 self.crashed(Duration::ZERO)
+            }
+            Watched::Exceeded(lines) => {
+                lines.iter().for_each(|line| self.say(line));
+                let ran = running.launched.elapsed();
+                running.process.group.signal(nix::sys::signal::Signal::SIGKILL);
+                self.ended(running).await;
+                self.crashed(ran)
             }
             Watched::Cycled => {
                 self.say("Cycling");
@@ -204,8 +214,11 @@ impl Life {
     }
 
     async fn launch(&mut self) -> Result<Running, String> {
-        let port = if self.name.is_web() { self.shared.ports.take() } else { None };
-        let number = port.as_ref().map(Port::number);
+        let container =
+            self.shared.container(&self.name).await.map_err(|error| cannot_start(&error))?;
+        let network = container.as_ref().and_then(|container| container.network());
+        let door = if self.name.is_web() { self.shared.ports.door(network) } else { None };
+        let number = door.as_ref().map(Door::number);
         let deployed = self.shared.deployed();
         let command = deployed.command(&self.name).to_owned();
         let environment = self.shared.environment(&deployed, &self.name, number);
@@ -214,10 +227,12 @@ impl Life {
             dir: self.shared.options.app_dir.clone(),
             env: environment.clone(),
             ends: Ends::Output,
+            contained: container.clone().map(Contained::First),
         };
         let shown = shell::shown(&command, number);
         let release = deployed.release;
-        let start = Start { port: number, command, release, environment };
+        let reach = door.as_ref().map_or(Reach::Shared, |door| door.way().0);
+        let start = Start { port: number, command, release, environment, reach };
         let busy = self.shared.fleet.starting(&self.name, start);
         self.enter(Phase::Starting, "starting");
         self.say(&format!("Starting process with command `{shown}`"));
@@ -227,19 +242,19 @@ impl Life {
         let mut process = match self.shared.spawner.spawn(launch).await {
             Ok(process) => process,
             Err(NotStarted::Closed) => return Err("cannot start: shutting down".to_owned()),
-            Err(NotStarted::Refused(error)) => return Err(format!("cannot start: {error}")),
+            Err(NotStarted::Refused(error)) => return Err(cannot_start(&error)),
         };
         let pid = process.group.id();
         (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
-        self.shared.fleet.set_pid(&self.name, Some(pid));
+        self.shared.fleet.started(&self.name, pid, container.as_ref());
         let readers = self.read(&mut process);
         let launched = Instant::now();
-        if port.is_none() {
+        if door.is_none() {
             self.enter(Phase::Up, "up");
         }
         let seed = self.shared.tracer.now().0 ^ u64::from(pid.unsigned_abs());
         let lifetime = lifetime(&self.shared.options.timing, seed);
-        Ok(Running { process, busy, readers, port, launched, lifetime })
+        Ok(Running { process, busy, readers, door, container, launched, lifetime })
     }
 
     fn read(&self, process: &mut Process) -> JoinSet<()> {
@@ -258,24 +273,42 @@ impl Life {
 
     /// Watches a process, and notes when a web dyno becomes ready.
     async fn watch(&mut self, running: &mut Running) -> Watched {
-        if let Some(port) = &running.port {
-            let boot = timeout(self.shared.options.timing.boot_timeout, accepts(port.number()));
+        let timing = &self.shared.options.timing;
+        let mut gauge = Gauge::new(running.container.clone(), timing.sample);
+        let door = running.door.as_ref();
+        let mut booting = door.is_some();
+        let boot = timeout(timing.boot_timeout, Door::opened(door.map(Door::way)));
+        tokio::pin!(boot);
+        loop {
             tokio::select! {
-                booted = boot => match booted {
-                    Ok(()) => self.enter(Phase::Up, "up"),
+                booted = &mut boot, if booting => match booted {
+                    Ok(()) => {
+                        booting = false;
+                        self.enter(Phase::Up, "up");
+                    }
                     Err(_) => return Watched::BootTimeout,
                 },
                 _ = running.process.child.wait() => return Watched::Exited,
+                () = sleep_until(running.launched + running.lifetime), if !booting => {
+                    return Watched::Cycled;
+                }
                 () = self.remove.cancelled() => return Watched::Removed,
                 order = self.orders.recv() => return ordered(order),
+                look = gauge.look() => match look {
+                    Look::Quiet => {}
+                    Look::Lines(lines) => lines.iter().for_each(|line| self.say(line)),
+                    Look::Exceeded(lines) => return Watched::Exceeded(lines),
+                },
             }
         }
-        tokio::select! {
-            _ = running.process.child.wait() => Watched::Exited,
-            () = sleep_until(running.launched + running.lifetime) => Watched::Cycled,
-            () = self.remove.cancelled() => Watched::Removed,
-            order = self.orders.recv() => ordered(order),
-        }
+    }
+
+    /// If the kernel killed it for its memory before a look could show that, it is said now.
+    fn say_why_killed(&self, running: &Running) {
+        let container = running.container.as_ref();
+        let usage = container.and_then(|container| Some((container, container.cgroup().usage()?)));
+        let lines = usage.and_then(|(container, usage)| measure::exceeded(container, &usage));
+        lines.iter().flatten().for_each(|line| self.say(line));
     }
 
     /// After the end of the process: ends the rest of its group, reads what it still wrote, and
@@ -287,11 +320,17 @@ impl Life {
         let rest = async { while running.readers.join_next().await.is_some() {} };
         // Whoever still holds the pipe now has left the group; its words are not waited for.
         let _still_open = timeout(LAST_OUTPUT, rest).await;
+        if let Some(failure) = running.container.as_ref().and_then(|dead| dead.failure()) {
+            self.say(&format!("cannot start: {failure}"));
+        }
         self.say(&match status {
             Ok(status) => format!("Process exited with status {}", shell_status(status)),
             Err(error) => format!("Process exited, its status is unknown: {error}"),
         });
-        self.shared.fleet.set_pid(&self.name, None);
+        self.shared.fleet.ended(&self.name);
+        if let Some(container) = running.container {
+            container.remove().await;
+        }
         (self.shared.options.child_pid)(&self.name, ChildChange::Ended(pid));
     }
 
@@ -329,18 +368,13 @@ impl Life {
     }
 }
 
+fn cannot_start(error: &io::Error) -> String {
+    format!("cannot start: {error}")
+}
+
 /// No order can come any more only if everything is being dropped.
 fn ordered(order: Option<Order>) -> Watched {
     order.map_or(Watched::Removed, Watched::Ordered)
-}
-
-/// Returns when somebody accepts connections on the port. Asking is the only way to know.
-async fn accepts(port: u16) {
-    let mut wait = PROBE_FIRST;
-    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        sleep(wait).await;
-        wait = (wait * 2).min(PROBE_LAST);
-    }
 }
 
 /// The status as a shell tells it: 128 + n for signal n.

@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::spawner::{Ends, Launch};
+use super::spawner::{Contained, Ends, Launch};
+use crate::container::ContainerCommand;
 
 /// What a dyno inherits from us; everything else is config vars and what the platform adds.
 /// Enough for programs to find each other and to speak the user's language, and no secrets.
@@ -50,7 +51,6 @@ impl Shell {
     /// # Errors
     /// The terminal cannot be handed on.
     pub(crate) fn command(&self, launch: &Launch) -> io::Result<Command> {
-        let session = self.setsid.as_deref().filter(|_| launch.ends.is_session());
         let mut words: Vec<&OsStr> = Vec::new();
         // The kernel then kills the process when the thread that started it ends, however that
         // comes about: nothing is left even after `kill -9` of ourselves.
@@ -58,31 +58,66 @@ impl Shell {
             words.push(setpriv.as_os_str());
             words.extend(["--pdeathsig", "KILL", "--"].map(OsStr::new));
         }
-        // Only who leads a session has a terminal's signals (Ctrl-C) and job control.
-        if let Some(setsid) = session {
-            words.push(setsid.as_os_str());
-            words.extend(["--ctty", "--wait"].map(OsStr::new));
-        }
-        let script = script(&launch.command, &launch.dir);
-        words.extend([self.shell.as_os_str(), OsStr::new("-c"), OsStr::new(&script)]);
+        let shell = self.words(launch);
+        words.extend(shell.iter().map(OsString::as_os_str));
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).current_dir(&launch.dir).env_clear();
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-        match &launch.ends {
-            Ends::Output => command.stdin(Stdio::null()),
-            Ends::Pipes => command.stdin(Stdio::piped()),
-            Ends::Terminal(inner) => command.stdin(inner.try_clone()?),
-        };
-        match &launch.ends {
-            Ends::Output | Ends::Pipes => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
-            Ends::Terminal(inner) => command.stdout(inner.try_clone()?).stderr(inner.try_clone()?),
-        };
+        connect(&mut command, &launch.ends)?;
         // `setsid` makes a group by itself; one that leads a group already would have to fork.
-        if session.is_none() {
+        if self.session(launch).is_none() {
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
         }
         Ok(command)
     }
+
+    /// The same in a container: the process is that of the container's helper, which ends as the
+    /// command does and leads a group of its own.
+    ///
+    /// # Errors
+    /// The container's files cannot be written, or the terminal cannot be handed on.
+    pub(crate) fn contained(&self, launch: &Launch, how: &Contained) -> io::Result<Command> {
+        let words = self.words(launch).iter().map(|word| word.display().to_string()).collect();
+        let inside = ContainerCommand { words, env: &launch.env };
+        let mut command = match how {
+            Contained::First(container) => container.start(&inside)?,
+            Contained::Further(container) => container.join(&inside)?,
+        };
+        connect(&mut command, &launch.ends)?;
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(command)
+    }
+
+    /// The shell with its command line, on a terminal as the leader of a session: only who leads
+    /// one has a terminal's signals (Ctrl-C) and job control.
+    fn words(&self, launch: &Launch) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(setsid) = self.session(launch) {
+            words
+                .extend([setsid.as_os_str(), "--ctty".as_ref(), "--wait".as_ref()].map(Into::into));
+        }
+        words.extend([self.shell.clone().into_os_string(), "-c".into()]);
+        words.push(script(&launch.command, &launch.dir).into());
+        words
+    }
+
+    fn session(&self, launch: &Launch) -> Option<&Path> {
+        self.setsid.as_deref().filter(|_| launch.ends.is_session())
+    }
+}
+
+/// Connects a process to what it reads and writes.
+fn connect(command: &mut Command, ends: &Ends) -> io::Result<()> {
+    match ends {
+        Ends::Output => command.stdin(Stdio::null()),
+        Ends::Pipes => command.stdin(Stdio::piped()),
+        Ends::Terminal(inner) => command.stdin(inner.try_clone()?),
+    };
+    match ends {
+        Ends::Output | Ends::Pipes => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Ends::Terminal(inner) => command.stdout(inner.try_clone()?).stderr(inner.try_clone()?),
+    };
+    Ok(())
 }
 
 /// The inherited part of a dyno's environment.

@@ -1,7 +1,6 @@
 //! From a request to a connection with a dyno that takes it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -115,8 +114,7 @@ fn pick(shared: &Shared, is_queued: bool) -> Pick {
 /// Tries one dyno; one that does not accept goes into quarantine.
 async fn attempt(shared: &Shared, exchange: &mut Exchange, lease: Lease) -> Result<Route, Code> {
     let began = shared.tracer.now();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lease.port));
-    let connected = timeout(shared.timing.connect, TcpStream::connect(address)).await;
+    let connected = timeout(shared.timing.connect, lease.connect()).await;
     exchange.tried(lease.name.clone(), shared.tracer.now().since(began));
     let code = match connected {
         Ok(Ok(stream)) => {

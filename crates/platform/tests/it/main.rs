@@ -2,6 +2,7 @@
 
 mod api;
 mod app;
+mod containers;
 mod control;
 mod drains;
 mod dynos;

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use platform::Api;
 use platform::control::{self, Client, Server};
+use platform::{Api, Egress};
 
 use super::PostgresArgs;
 use super::proxy::ModeArg;
 use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
-use crate::shutdown::{interrupted, on_runtime, until_interrupted};
-use crate::staging::{self, Database, Plan, Staging};
+use crate::shutdown::{Orderly, interrupted, on_runtime, until_interrupted_twice};
+use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
 
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
 #[derive(Debug, clap::Args)]
@@ -61,12 +61,42 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     api_port: u16,
 
+    /// How dynos are kept apart
+    #[arg(long, value_enum, default_value_t = Wanted::Auto)]
+    isolation: Wanted,
+
+    /// What contained dynos reach over the network
+    #[arg(long, value_enum, default_value_t = EgressArg::Database)]
+    egress: EgressArg,
+
+    /// A file or folder that contained dynos see too, read-only (a language outside of /usr)
+    #[arg(long, value_name = "PATH")]
+    bind: Vec<PathBuf>,
+
     /// Seed of the router's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
     #[command(flatten)]
     postgres: PostgresArgs,
+}
+
+/// What contained dynos reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum EgressArg {
+    /// Only their database
+    Database,
+    /// All that this machine reaches; they share its network
+    All,
+}
+
+impl From<EgressArg> for Egress {
+    fn from(egress: EgressArg) -> Self {
+        match egress {
+            EgressArg::Database => Self::Database,
+            EgressArg::All => Self::All,
+        }
+    }
 }
 
 pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
@@ -77,11 +107,11 @@ pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    until_interrupted(start_and_serve(args))?;
+    until_interrupted_twice(async |orderly| start_and_serve(args, orderly).await)?;
     Ok(Exit::Good)
 }
 
-async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
     let app_dir =
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
     platform::Procfile::read(&app_dir)?;
@@ -98,6 +128,7 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         app_dir: app_dir.clone(),
         formation: args.formation.clone(),
         config_vars: args.env.clone(),
+        apart: apart(&args)?,
         keeps_releases: true,
         mode: args.mode.into(),
         limit: args.limit,
@@ -112,22 +143,27 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let api = Api::start(controlled, api_address).await?;
     progress.done();
     out::talk(&format!(
-        "http://{} · PostgreSQL {} · {:?} · recording into {}\n\
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\n\
          For Heroku's own command line, paste:\n{}\nCtrl-C ends it",
         staging.address(),
         database.version(),
         args.mode,
         recording.display(),
+        staging.apart(),
         api.exports()
     ));
     let mut lines = staging.hub().tail(platform::LogFilter::default());
+    // Not before it serves: what has only begun to start is dropped at the first signal.
+    let asked = interrupted();
+    tokio::pin!(asked);
+    orderly.begin();
     loop {
         tokio::select! {
             line = lines.next() => match line {
                 Some(line) => out::line(&line.to_string())?,
                 None => break,
             },
-            asked = interrupted() => { asked?; break; }
+            asked = asked.as_mut() => { asked?; break; }
         }
     }
     out::talk("stopping");
@@ -136,6 +172,14 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     staging.stop().await?;
     database.stop().await;
     Ok(())
+}
+
+fn apart(args: &Args) -> anyhow::Result<Apart> {
+    let found = |path: &PathBuf| {
+        std::fs::canonicalize(path).with_context(|| format!("--bind {}", path.display()))
+    };
+    let binds = args.bind.iter().map(found).collect::<anyhow::Result<_>>()?;
+    Ok(Apart { wanted: args.isolation, egress: args.egress.into(), binds })
 }
 
 async fn set_up(
