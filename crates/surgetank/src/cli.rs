@@ -8,6 +8,7 @@ mod check_config;
 mod config;
 mod demo;
 mod diagnose;
+mod drains;
 mod http_status;
 mod load;
 mod logs;
@@ -97,6 +98,14 @@ enum Command {
     Rollback(releases::RollbackArgs),
     /// Show the app's log lines
     Logs(logs::Args),
+    /// List the drains: where the app's log is sent on to
+    Drains(drains::Args),
+    /// Send the app's log on: `syslog://`, `syslog+tls://` or `https://`
+    #[command(name = "drains:add")]
+    DrainsAdd(drains::AddArgs),
+    /// Send the app's log on no more
+    #[command(name = "drains:remove")]
+    DrainsRemove(drains::RemoveArgs),
     /// Look at recordings
     Record(record::Args),
     /// Name the cause of the failures in a recording, with evidence
@@ -164,6 +173,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::ReleasesInfo(args) => releases::info(&args),
         Command::Rollback(args) => releases::rollback(&args),
         Command::Logs(args) => logs::run(&args),
+        Command::Drains(args) => drains::list(&args),
+        Command::DrainsAdd(args) => drains::add(&args),
+        Command::DrainsRemove(args) => drains::remove(&args),
         Command::Record(args) => record::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
@@ -188,6 +200,8 @@ const TOPICS: &[(&str, &str)] = &[
     ("config", "get"),
     ("config", "set"),
     ("config", "unset"),
+    ("drains", "add"),
+    ("drains", "remove"),
     ("maintenance", "off"),
     ("maintenance", "on"),
     ("ps", "restart"),

@@ -24,8 +24,9 @@ use anyhow::Context;
 use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
-    App, ChildChange, ConfigVars, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub,
-    OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing, Tracer, loopback_for,
+    App, ChildChange, ConfigVars, DatabaseTally, DrainOptions, DynoName, DynoOptions, Dynos,
+    Formation, LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing,
+    Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
@@ -232,7 +233,14 @@ async fn release(
         attached: ConfigVars::default().with("DATABASE_URL", &database.direct_url()),
     };
     let timing = OneOffTiming::default();
-    let platform = Platform::open(app, Arc::clone(dynos), hub.clone(), clock, timing)?;
+    let platform = Platform::open(
+        app,
+        Arc::clone(dynos),
+        hub.clone(),
+        clock,
+        timing,
+        DrainOptions::default(),
+    )?;
     let set = |(name, value): &(String, String)| (name.clone(), Some(value.clone()));
     let changes = plan.config_vars.iter().map(set).collect();
     if let Err(error) = platform.releases.start(changes).await {
