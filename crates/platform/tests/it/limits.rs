@@ -25,9 +25,10 @@ fn eater(megabytes: u32) -> String {
 
 /// The amount in a line `… mem=528MB(103.3%)`.
 fn told(line: &str) -> (u32, f64) {
-    let (_, amount) = line.split_once("mem=").unwrap();
-    let (megabytes, share) = amount.split_once("MB(").unwrap();
-    (megabytes.parse().unwrap(), share.trim_end_matches("%)").parse().unwrap())
+    let (_, amount) = line.split_once("mem=").expect("a line of memory");
+    let (megabytes, share) = amount.split_once("MB(").expect("megabytes");
+    let number = "a number";
+    (megabytes.parse().expect(number), share.trim_end_matches("%)").parse().expect(number))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
