@@ -149,6 +149,7 @@ mod tests {
                 )]
                 done: done as u32,
                 work: rate * seconds * 0.01,
+                quick: rate * seconds * 0.01,
                 executing: own,
                 held: done * held,
                 held_squares: done * held * held,
