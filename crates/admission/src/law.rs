@@ -204,10 +204,7 @@ impl Law {
     /// The server was restarted: it may have other settings, and its caches are cold. The limit
     /// stays where it was as the best guess, without anything to hold it there.
     pub fn restarted(&mut self, at: Micros) -> Decision {
-        self.evidence = Evidence::none();
-        self.regime.forget();
-        self.pace = Pace::new();
-        self.steady = 0;
+        self.know_nothing();
         self.long = 0.0;
         self.set(self.clean.unwrap_or(self.centre), at, LimitCause::Restarted);
         self.probe_anew();
@@ -224,6 +221,14 @@ impl Law {
     /// in between are told as one, with the last one's cause.
     pub fn untold(&mut self) -> Option<LimitChanged> {
         std::mem::take(&mut self.untold).then_some(self.change)
+    }
+
+    /// The limit is a guess from now on.
+    fn know_nothing(&mut self) {
+        self.evidence = Evidence::none();
+        self.regime.forget();
+        self.pace = Pace::new();
+        self.steady = 0;
     }
 
     /// A saturated slot: evidence.

@@ -35,6 +35,8 @@ impl Law {
         let start = COLD.max(CONGESTED_TO * worked_on);
         if window.executing > CONGESTED * worked_on && self.centre > start {
             self.set(start, window.at, LimitCause::Congested);
+            // How long things took in the crowd, and how many were done, says nothing of now.
+            self.know_nothing();
         }
     }
 
