@@ -28,6 +28,10 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# CPU per request of the router, beside nginx.
+bench-router *args:
+    cargo run --release -p bench-router -- {{args}}
+
 # The adaptive limit on a real PostgreSQL, beside static sizes: `just bench-limit --only G1,G2`.
 bench-limit *args:
     cargo build --release --workspace && target/release/bench-limit {{args}}

@@ -1,8 +1,7 @@
-//! What the measuring programs of `bench/` share: poolers in front of one server, and how they
-//! speak.
-//!
-//! Nothing here measures; start reading at [`poolers`].
+//! What the measuring programs of `bench/` share: poolers in front of one server, the CPU time of a
+//! process, and how they speak. Start reading at [`poolers`].
 
+pub mod cpu;
 pub mod poolers;
 
 use std::io::Write;
@@ -19,4 +18,14 @@ pub fn say(line: &str) -> anyhow::Result<()> {
 pub fn talk(line: &str) {
     // Nobody listening is no reason to stop measuring.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The value in the middle; sorts the values.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

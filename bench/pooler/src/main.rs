@@ -18,7 +18,6 @@
 //! PgBouncer before 1.21 cannot pool named prepared statements by transaction: with `-M prepared`
 //! such a version runs in session mode, where it only passes bytes on, and the table says so.
 
-mod cpu;
 mod idle;
 mod latency;
 mod poolers;
@@ -28,12 +27,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use bench_kit::cpu::CpuTime;
 use bench_kit::poolers::Pooler;
-use bench_kit::say;
+use bench_kit::{median, say};
 use clap::Parser;
 use platform::postgres::{Binaries, Cluster, ClusterOptions, Search};
 
-use crate::cpu::CpuTime;
 use crate::idle::Idle;
 use crate::latency::Latency;
 use crate::poolers::Setup;
@@ -253,11 +252,6 @@ fn number_after(output: &str, label: &str) -> anyhow::Result<f64> {
     let rest = output.split(label).nth(1).with_context(|| format!("no `{label}` in:\n{output}"))?;
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     Ok(rest[..end].parse()?)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn run(command: &mut Command) -> anyhow::Result<String> {

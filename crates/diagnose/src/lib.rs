@@ -20,6 +20,7 @@
 
 pub mod compare;
 pub mod finding;
+pub mod journeys;
 
 mod advise;
 mod blame;
@@ -40,6 +41,7 @@ mod work;
 
 pub use compare::prove;
 pub use finding::Diagnosis;
+pub use journeys::{Journey, ToldBy, journeys};
 
 use recording::Recording;
 

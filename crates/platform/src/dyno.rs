@@ -10,30 +10,43 @@
 //! ```
 
 mod backoff;
+mod cycle;
+mod deploy;
+mod door;
+mod errand;
 mod fleet;
 mod group;
 mod life;
+mod measure;
+mod options;
 mod port;
+mod reach;
 mod shell;
+mod size;
 mod spawner;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use deploy::Deployed;
+pub(crate) use errand::{Errand, Launched};
 pub use fleet::DynoInfo;
 pub(crate) use fleet::{Fleet, Lease, Pick};
 use life::{Life, Order};
+pub use options::{ChildChange, ChildPid, DynoOptions, EnvFor, Isolation, Timing};
 use port::Ports;
-pub(crate) use spawner::{Launch, NotStarted, Process, Spawner};
+pub use size::Size;
+pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner};
 
+use crate::container::{Container, Wanted};
 use crate::error::{Error, Result};
 use crate::formation::Formation;
 use crate::logs::LogHub;
@@ -41,96 +54,11 @@ use crate::name::DynoName;
 use crate::procfile::Procfile;
 use crate::tracer::Tracer;
 
-/// What a dyno's environment has besides the common part (`DATABASE_URL`, `PATH`); asked at each
-/// start, and stronger than everything else.
-pub type EnvFor = Arc<dyn Fn(&DynoName) -> Vec<(String, String)> + Send + Sync>;
-
-/// Is told of each process that starts or has ended, so that somebody can note down its id.
-/// Called on the supervisor's task: it must be quick.
-pub type ChildPid = Arc<dyn Fn(&DynoName, ChildChange) + Send + Sync>;
-
-/// What happened to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChildChange {
-    /// It was started; the id is also that of its process group.
-    Started(i32),
-    /// It and all of its group have ended.
-    Ended(i32),
-}
-
-/// How dynos are run.
-#[derive(Clone)]
-pub struct DynoOptions {
-    /// The app's folder: the working directory of every dyno.
-    pub app_dir: PathBuf,
-    /// The app's config vars, the same for all dynos.
-    pub config_vars: Vec<(String, String)>,
-    /// What is different from dyno to dyno.
-    pub env_for: EnvFor,
-    /// Who wants to know process ids.
-    pub child_pid: ChildPid,
-    /// How long things may take.
-    pub timing: Timing,
-}
-
-impl DynoOptions {
-    /// No config vars, nothing added, Heroku's timing.
-    #[must_use]
-    pub fn new(app_dir: PathBuf) -> Self {
-        Self {
-            app_dir,
-            config_vars: Vec::new(),
-            env_for: Arc::new(|_| Vec::new()),
-            child_pid: Arc::new(|_, _| ()),
-            timing: Timing::default(),
-        }
-    }
-}
-
-impl fmt::Debug for DynoOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Config vars hold secrets.
-        let options = &mut f.debug_struct("DynoOptions");
-        options.field("app_dir", &self.app_dir).field("timing", &self.timing);
-        options.finish_non_exhaustive()
-    }
-}
-
-/// How long things may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// From launch until a web dyno accepts connections on `$PORT` (R10). Heroku: 60 s.
-    pub boot_timeout: Duration,
-    /// From SIGTERM until all processes of a dyno have ended (R12). Heroku: 30 s.
-    pub exit_timeout: Duration,
-    /// Before SIGTERM, at most so long for the router's requests in flight to be answered. Zero is
-    /// Heroku's way, which leaves it to the app to finish them after SIGTERM.
-    pub drain: Duration,
-    /// The first wait after the restart that follows a crash at once.
-    pub backoff_base: Duration,
-    /// The longest wait between a crash and the next start.
-    pub backoff_cap: Duration,
-    /// A dyno that was up for so long has earned a restart at once when it crashes.
-    pub stable_after: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            boot_timeout: Duration::from_secs(60),
-            exit_timeout: Duration::from_secs(30),
-            drain: Duration::from_secs(10),
-            backoff_base: Duration::from_secs(1),
-            backoff_cap: Duration::from_secs(600),
-            stable_after: Duration::from_secs(300),
-        }
-    }
-}
-
 /// What all dynos of an app share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     options: DynoOptions,
+    deployed: RwLock<Arc<Deployed>>,
     hub: LogHub,
     tracer: Tracer,
     fleet: Arc<Fleet>,
@@ -138,10 +66,24 @@ pub(crate) struct Shared {
     ports: Ports,
 }
 
+impl Shared {
+    /// A container for one process of this dyno, if dynos are containers.
+    async fn container(&self, name: &DynoName) -> io::Result<Option<Arc<Container>>> {
+        let Isolation::Container(options) = &self.options.isolation else { return Ok(None) };
+        let (options, name) = (Arc::clone(options), name.clone());
+        let app_dir = self.options.app_dir.clone();
+        let create = move || {
+            let wanted = Wanted { name: &name, size: Size::default() };
+            Container::create(&options, &app_dir, &wanted)
+        };
+        let container = tokio::task::spawn_blocking(create).await.map_err(io::Error::other)??;
+        Ok(Some(Arc::new(container)))
+    }
+}
+
 /// The dynos of an app. Dropping it kills every process; [`Dynos::shutdown`] asks first.
 #[derive(Debug)]
 pub struct Dynos {
-    procfile: Procfile,
     shared: Arc<Shared>,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -184,11 +126,12 @@ impl Dynos {
         })?;
         let ports = Ports::new(tracer.now().0 ^ (u64::from(std::process::id()) << 32));
         let fleet = Arc::new(Fleet::new(tracer.clock()));
-        let shared = Shared { options, hub, tracer, fleet, spawner, ports };
+        let config_vars = options.config_vars.clone();
+        let deployed = RwLock::new(Arc::new(Deployed { release: 0, procfile, config_vars }));
+        let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports };
         let none = BTreeMap::new();
         let dynos = Self {
             crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
-            procfile,
             shared: Arc::new(shared),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -208,12 +151,11 @@ impl Dynos {
     }
 
     fn hire_one(&self, name: DynoName) -> Member {
-        let command = self.procfile.command(name.process_type()).unwrap_or("").to_owned();
-        self.shared.fleet.hired(&name, &command);
+        self.shared.fleet.hired(&name, self.shared.deployed().command(&name));
         let (orders, inbox) = mpsc::channel(1);
         let remove = self.closing.child_token();
         let removed = CancellationToken::new();
-        let life = Life::new(name, command, Arc::clone(&self.shared), inbox, remove.clone());
+        let life = Life::new(name, Arc::clone(&self.shared), inbox, remove.clone());
         let ended = removed.clone().drop_guard();
         self.tasks.spawn(async move {
             let _ended = ended;

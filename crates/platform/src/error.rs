@@ -88,6 +88,63 @@ pub enum Error {
     /// The conversation over the control socket broke off or was not understood.
     #[error("control socket: {0}")]
     ControlBroken(String),
+    /// A file that an app keeps from one run to the next cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Kept {
+        /// The file, or the folder it should be in.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A config var is wrong.
+    #[error("{0}")]
+    ConfigVar(String),
+    /// There is no such release.
+    #[error("there is no release v{version}")]
+    UnknownRelease {
+        /// The one that was asked for.
+        version: u64,
+    },
+    /// One cannot roll back to this release.
+    #[error("v{version} cannot be rolled back to: it was never live, or has no code")]
+    NotEligible {
+        /// The one that was asked for.
+        version: u64,
+    },
+    /// There is no release before the current one.
+    #[error("there is no earlier release to roll back to")]
+    NothingToRollBackTo,
+    /// The `release` process failed, so what was live stays live.
+    #[error("release v{version} failed, the one before stays live: {why}")]
+    ReleaseFailed {
+        /// The one that failed.
+        version: u64,
+        /// How its process ended.
+        why: String,
+    },
+    /// Enough one-off dynos run.
+    #[error("at most {most} one-off dynos at a time")]
+    TooManyOneOffs {
+        /// The limit.
+        most: usize,
+    },
+    /// The system has no random source.
+    #[error("random source: {0}")]
+    Random(io::Error),
+    /// The address of the Platform API could not be bound.
+    #[error("the Platform API cannot listen on {address}: {source}")]
+    ApiBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A log drain cannot be had so.
+    #[error("{0}")]
+    Drain(String),
+    /// There is no such log drain.
+    #[error("there is no such drain; `surgetank drains` lists them")]
+    UnknownDrain,
     /// The running platform refused, and said why.
     #[error("{0}")]
     Refused(String),

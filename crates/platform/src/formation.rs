@@ -21,7 +21,11 @@ impl Formation {
     /// What a new app has: one `web`, none of the others.
     #[must_use]
     pub fn initial(procfile: &Procfile) -> Self {
-        let quantity = |process_type| u32::from(process_type == "web");
+        Self::of(procfile, |process_type| u32::from(process_type == "web"))
+    }
+
+    /// The process types of a Procfile, each with so many dynos.
+    pub(crate) fn of(procfile: &Procfile, quantity: impl Fn(&str) -> u32) -> Self {
         Self { quantities: procfile.types().map(|name| (name.into(), quantity(name))).collect() }
     }
 
@@ -68,6 +72,13 @@ impl Formation {
         }
         *quantity = wanted;
         Ok(())
+    }
+
+    /// The same process types, with no dyno at all.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let quantities = self.quantities.iter();
+        Self { quantities: quantities.map(|(name, _)| (Arc::clone(name), 0)).collect() }
     }
 
     /// The process types, in the order of the Procfile.

@@ -15,8 +15,8 @@
 //! there is true here.
 //!
 //! Invariants:
-//! * No process outlives us: each dyno is a process group that is killed when [`Dynos`] is dropped,
-//!   and on Linux its first process also when we are killed.
+//! * No process outlives us: each dyno is a process group or a container, which ends when [`Dynos`]
+//!   is dropped, and on Linux also when we are killed.
 //! * A dyno never waits for us: its pipes are always drained; slow readers of the log lose lines
 //!   and are told so.
 //! * A dyno that stops is given no new request, and knows of every request that it was given.
@@ -25,27 +25,44 @@
 //!
 //! Start reading at [`dyno`], then [`router`].
 
+pub mod api;
+pub mod container;
 pub mod control;
+pub mod drains;
 pub mod dyno;
 pub mod error;
 pub mod formation;
+mod hash;
 pub mod identity;
 pub mod logs;
 pub mod name;
+pub mod one_off;
+pub mod platform;
 pub mod postgres;
+mod private;
 pub mod procfile;
+mod random;
+pub mod release;
 pub mod router;
 pub mod run;
 pub mod tracer;
 
-pub use dyno::{ChildChange, ChildPid, DynoInfo, DynoOptions, Dynos, EnvFor, Timing};
+pub use api::Api;
+pub use container::{ContainerOptions, Egress, Pressure, ServePort, Usage};
+pub use drains::{Drain, DrainOptions, Drains};
+pub use dyno::{
+    ChildChange, ChildPid, Deployed, DynoInfo, DynoOptions, Dynos, EnvFor, Isolation, Size, Timing,
+};
 pub use error::{Error, Result};
 pub use formation::Formation;
 pub use identity::loopback_for;
 pub use logs::{LogEntry, LogFilter, LogHub, Source, Tail};
 pub use name::DynoName;
+pub use one_off::{OneOff, OneOffTiming, OneOffs};
+pub use platform::{Platform, app_name};
 pub use procfile::Procfile;
-pub use router::{Router, RouterOptions, RouterTiming};
+pub use release::{App, ConfigVars, Release, ReleaseInfo, ReleaseStatus, Releases};
+pub use router::{Maintenance, Router, RouterLimits, RouterOptions, RouterTiming};
 pub use run::{
     Aspect, DatabaseTally, EnvironmentDifference, RunComparison, RunOptions, RunOutcome, RunResult,
     Tally, run,

@@ -25,7 +25,7 @@ mod not_found;
 mod obtain;
 mod packages;
 mod process;
-mod random;
+
 mod run_folder;
 
 use std::io;
@@ -37,6 +37,7 @@ pub use binaries::{Binaries, FoundBy, Search, Version};
 pub use cluster::{Cluster, ClusterOptions, Durability, LocalAuth};
 pub use not_found::NotFound;
 pub use obtain::{ObtainError, obtain};
+pub(crate) use process::wait_until;
 pub use run_folder::{RunFolder, Swept, sweep_leftovers};
 
 /// Why a cluster could not be started.

@@ -1,5 +1,6 @@
 //! `Procfile`: which commands an app consists of, one `<type>: <command>` a line.
 
+use std::fmt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -67,6 +68,14 @@ impl Procfile {
     }
 }
 
+/// As it is parsed: comments are gone.
+impl fmt::Display for Procfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut entries = self.entries.iter();
+        entries.try_for_each(|entry| writeln!(f, "{}: {}", entry.process_type, entry.command))
+    }
+}
+
 fn parse_line(line: &str) -> Result<Entry, String> {
     let expected = "expected `<type>: <command>`";
     let Some((process_type, command)) = line.split_once(':') else {
@@ -106,6 +115,7 @@ mod tests {
         assert_eq!(procfile.command("web"), Some("bin/server -p $PORT -b tcp://0.0.0.0"));
         assert_eq!(procfile.command("worker"), Some("run.sh"));
         assert_eq!(procfile.command("clock"), None);
+        assert_eq!(Procfile::parse(&procfile.to_string()).unwrap(), procfile);
     }
 
     #[test]

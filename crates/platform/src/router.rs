@@ -1,9 +1,17 @@
 //! The HTTP router: spreads requests over the web dynos by Heroku's rules, and tells of each one
 //! in Heroku's words.
 //!
-//! A dyno is chosen at random among those that are up, and each request has a connection of its
-//! own to it. Bodies stream both ways. Not in this cut: `Upgrade` (WebSocket), which is taken out
-//! of the request so that the app answers it as an ordinary one.
+//! ```text
+//!   client ─▶ worker ─▶ forward ─▶ route ─▶ dyno      one connection per request
+//!                          │ limits, headers, codes
+//!                          ├─▶ body    the answer, as it comes
+//!                          └─▶ tunnel  after an `Upgrade` (WebSocket)
+//! ```
+//!
+//! A dyno is chosen at random among those that are up. Bodies stream both ways. Each request has a
+//! connection of its own to its dyno, as with Heroku's `http-disable-keepalive-to-dyno`: a dyno
+//! that can speak to one client at a time (many can) is then never kept from its next request by a
+//! connection that idles, and none is lost on one that the dyno has just closed.
 //!
 //! Rules and defaults: Heroku Dev Center "HTTP routing" and "Error codes", and `heroku/vegur`.
 
@@ -12,37 +20,33 @@ mod code;
 mod exchange;
 mod forward;
 mod headers;
+mod identity;
+mod limits;
+mod link;
 mod quarantine;
 mod route;
+mod tunnel;
+mod worker;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+pub use limits::RouterLimits;
 
 use crate::dyno::{Dynos, Fleet};
 use crate::error::{Error, Result};
 use crate::logs::LogHub;
 use crate::tracer::Tracer;
 use quarantine::Quarantine;
-
-/// Client connections at once; further ones wait in the listener's backlog.
-const CONNECTIONS_MAX: usize = 4096;
-/// A client that has not sent a request's head within this time is let go.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// After a failed `accept` (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where and how the router listens.
 #[derive(Clone, Debug)]
@@ -53,26 +57,40 @@ pub struct RouterOptions {
     pub seed: u64,
     /// How long things may take.
     pub timing: RouterTiming,
+    /// How much there may be.
+    pub limits: RouterLimits,
+    /// Threads that carry requests.
+    pub workers: NonZeroUsize,
 }
 
 impl RouterOptions {
-    /// Heroku's timing.
+    /// Heroku's timing and limits; one worker per two cores, as the dynos need the rest.
     #[must_use]
     pub fn new(bind: SocketAddr, seed: u64) -> Self {
-        Self { bind, seed, timing: RouterTiming::default() }
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            bind,
+            seed,
+            timing: RouterTiming::default(),
+            limits: RouterLimits::default(),
+            workers: NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN),
+        }
     }
 }
 
 /// How long a request may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterTiming {
+    /// For a client to send a request's head. Heroku: 30 s.
+    pub head: Duration,
     /// To connect to a dyno (H19). Heroku: 5 s.
     pub connect: Duration,
     /// From the end of the request to the first byte of the answer (H12). Heroku: 30 s.
     pub first_byte: Duration,
     /// Between two pieces of a body (H15, H28). Heroku: 55 s.
     pub idle: Duration,
-    /// For a dyno to boot (H20) or to come out of quarantine (H99). Heroku: 75 s.
+    /// For a dyno to boot (H20), to have room (H11) or to come out of quarantine (H99). Heroku:
+    /// 75 s.
     pub queue: Duration,
     /// A dyno that refused a connection is left alone for so long. Heroku: 5 s.
     pub quarantine: Duration,
@@ -81,6 +99,7 @@ pub struct RouterTiming {
 impl Default for RouterTiming {
     fn default() -> Self {
         Self {
+            head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(55),
@@ -95,12 +114,17 @@ impl Default for RouterTiming {
 struct Shared {
     local: SocketAddr,
     timing: RouterTiming,
+    limits: RouterLimits,
     fleet: Arc<Fleet>,
     hub: LogHub,
     tracer: Tracer,
     quarantine: Quarantine,
     random: Mutex<ChaCha8Rng>,
-    tasks: TaskTracker,
+    /// Requests that wait for a dyno with room.
+    backlog: AtomicU32,
+    maintenance: AtomicBool,
+    /// For client connections.
+    places: Arc<Semaphore>,
     closing: CancellationToken,
     killed: CancellationToken,
 }
@@ -116,13 +140,14 @@ impl Shared {
 #[derive(Debug)]
 pub struct Router {
     shared: Arc<Shared>,
+    workers: Vec<worker::Worker>,
 }
 
 impl Router {
     /// Listens, and serves the web dynos of `dynos`.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// The address cannot be bound, or a thread cannot be started.
     pub async fn start(
         options: RouterOptions,
         dynos: &Dynos,
@@ -130,7 +155,8 @@ impl Router {
         tracer: Tracer,
     ) -> Result<Self> {
         let wrong = |source| Error::RouterBind { address: options.bind, source };
-        let listener = TcpListener::bind(options.bind).await.map_err(wrong)?;
+        let listener = TcpListener::bind(options.bind).map_err(wrong)?;
+        listener.set_nonblocking(true).map_err(wrong)?;
         let local = listener.local_addr().map_err(wrong)?;
         let shared = Arc::new(Shared {
             local,
@@ -140,12 +166,23 @@ impl Router {
             hub,
             tracer,
             random: Mutex::new(ChaCha8Rng::seed_from_u64(options.seed)),
-            tasks: TaskTracker::new(),
+            backlog: AtomicU32::new(0),
+            maintenance: AtomicBool::new(false),
+            places: Arc::new(Semaphore::new(options.limits.connections)),
+            limits: options.limits,
             closing: CancellationToken::new(),
             killed: CancellationToken::new(),
         });
-        shared.tasks.spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { shared })
+        let start = |_| worker::Worker::start(listener.try_clone()?, Arc::clone(&shared));
+        let workers = (0..options.workers.get()).map(start).collect::<std::io::Result<_>>();
+        match workers {
+            Ok(workers) => Ok(Self { shared, workers }),
+            Err(error) => {
+                // Those that have started end.
+                shared.closing.cancel();
+                Err(wrong(error))
+            }
+        }
     }
 
     /// Where it listens.
@@ -154,14 +191,26 @@ impl Router {
         self.shared.local
     }
 
+    /// A handle on maintenance mode, in which every request is answered with H80.
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance { shared: Arc::clone(&self.shared) }
+    }
+
     /// Takes no new request, lets those in flight finish for at most `grace`, then closes what is
-    /// left. Returns when all of its tasks have ended.
+    /// left. Returns when all of its threads have ended their work.
     pub async fn shutdown(self, grace: Duration) {
         self.shared.closing.cancel();
-        self.shared.tasks.close();
-        if tokio::time::timeout(grace, self.shared.tasks.wait()).await.is_err() {
+        let ended = async {
+            for worker in &self.workers {
+                worker.ended().await;
+            }
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             self.shared.killed.cancel();
-            self.shared.tasks.wait().await;
+            for worker in &self.workers {
+                worker.ended().await;
+            }
         }
     }
 }
@@ -173,55 +222,21 @@ impl Drop for Router {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let next = async {
-            // The semaphore is never closed, so there is always a place in the end.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = shared.closing.cancelled() => return,
-            next = next => next,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                let connection = serve(stream, client, Arc::clone(&shared));
-                shared.tasks.spawn(async move {
-                    let _place = place;
-                    connection.await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "router cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+/// Maintenance mode of a router (`heroku maintenance:on`).
+#[derive(Clone, Debug)]
+pub struct Maintenance {
+    shared: Arc<Shared>,
 }
 
-/// Serves one client connection until either side closes it.
-async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Shared>) {
-    // Latency before throughput; where the option is not there the connection works all the same.
-    let _unset = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let answer = forward::forward(Arc::clone(&shared), client, request);
-        async { Ok::<_, Infallible>(Box::pin(answer).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // A connection that breaks off has been told of, where a request was under way, by its
-    // `Exchange`; there is nobody else to tell.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = shared.closing.cancelled() => connection.as_mut().graceful_shutdown(),
+impl Maintenance {
+    /// Whether it is on.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.shared.maintenance.load(Ordering::Relaxed)
     }
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = shared.killed.cancelled() => {}
+
+    /// Turns it on or off. Requests under way go on.
+    pub fn set(&self, on: bool) {
+        self.shared.maintenance.store(on, Ordering::Relaxed);
     }
 }

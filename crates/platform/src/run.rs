@@ -4,7 +4,6 @@
 mod compare;
 
 use std::fmt;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 pub use compare::{Aspect, EnvironmentDifference, RunComparison};
 
-use crate::dyno::{Dynos, Launch, NotStarted, Process, Spawner};
+use crate::dyno::{Contained, Dynos, Ends, Launch, NotStarted, Process, Spawner};
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 
@@ -85,6 +84,18 @@ pub enum RunOutcome {
     TimedOut,
 }
 
+impl RunOutcome {
+    /// As a shell tells it: 128 and the signal's number; 124 like timeout(1).
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(signal) => 128 + signal,
+            Self::TimedOut => 124,
+        }
+    }
+}
+
 impl From<ExitStatus> for RunOutcome {
     fn from(status: ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt;
@@ -144,7 +155,15 @@ pub async fn run(
     let mut runs = JoinSet::new();
     for (index, (name, environment)) in orders.into_iter().enumerate() {
         let before = options.tally.as_ref().map(|tally| tally(&name));
-        let process = start(dynos.spawner(), dynos.app_dir(), command, &name, &environment).await?;
+        let contained = dynos.fleet().container(&name).map(Contained::Further);
+        let launch = Launch {
+            command: command.to_owned(),
+            dir: dynos.app_dir().clone(),
+            env: environment.clone(),
+            ends: Ends::Output,
+            contained,
+        };
+        let process = start(dynos.spawner(), launch, &name).await?;
         let options = options.clone();
         runs.spawn(async move {
             let ended = watch(process, &options).await;
@@ -162,20 +181,11 @@ pub async fn run(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-async fn start(
-    spawner: &Spawner,
-    dir: &Path,
-    command: &str,
-    dyno: &DynoName,
-    environment: &[(String, String)],
-) -> Result<Process> {
-    let launch =
-        Launch { command: command.to_owned(), dir: dir.to_owned(), env: environment.to_vec() };
+async fn start(spawner: &Spawner, launch: Launch, dyno: &DynoName) -> Result<Process> {
+    let command = launch.command.clone();
     spawner.spawn(launch).await.map_err(|error| match error {
         NotStarted::Closed => Error::ShuttingDown,
-        NotStarted::Refused(source) => {
-            Error::Spawn { dyno: dyno.clone(), command: command.to_owned(), source }
-        }
+        NotStarted::Refused(source) => Error::Spawn { dyno: dyno.clone(), command, source },
     })
 }
 

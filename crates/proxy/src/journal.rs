@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use trace::{
-    BackendPid, Clock, DynoId, DynoNames, Event, Fingerprint, Micros, Request, SessionId, Sink,
-    StatementSeen,
+    BackendPid, Clock, DynoId, DynoNames, Event, Fingerprint, Micros, Request, RequestTraced,
+    SessionId, Sink, StatementSeen, TraceId,
 };
 
 use crate::readings::{Found, Readings};
@@ -153,6 +153,25 @@ pub(crate) struct Scribe {
 impl Scribe {
     pub(crate) fn new(journal: &Arc<Journal>, card: &Arc<Card>) -> Self {
         Self { journal: Arc::clone(journal), card: Arc::clone(card) }
+    }
+
+    /// Tells which trace a statement belongs to, if it says so in a comment at its end, where
+    /// frameworks write it.
+    pub(crate) fn mind_trace(&self, text: &[u8]) {
+        let end = text.trim_ascii_end();
+        if end.ends_with(b"*/") || end.ends_with(b"*/;") {
+            self.read_trace(text);
+        }
+    }
+
+    #[cold]
+    fn read_trace(&self, text: &[u8]) {
+        let tags = sql::comment_tags(&String::from_utf8_lossy(text));
+        let named = tags.iter().find(|(key, _)| key == "traceparent");
+        if let Some(trace) = named.and_then(|(_, value)| TraceId::of_traceparent(value)) {
+            let (at, session) = (self.now(), self.card.badge.session);
+            self.record(Event::RequestTraced(RequestTraced { at, session, trace }));
+        }
     }
 
     /// Counts and records a request that is over.

@@ -67,7 +67,7 @@ pub use control::{
 pub use dynos::{Dynos, Treatment};
 pub use error::Error;
 pub use handover::{Canceller, Handed, Held};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Serving};
 pub use roster::{BOUNDS, Client, Doing, Histogram, Server, Totals};
 pub use tls::{ClientTls, SslMode};
 pub use upstream::{Endpoint, Upstream};

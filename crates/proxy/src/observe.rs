@@ -232,8 +232,9 @@ impl<'a> Watch<'a> {
         let conversation = &mut self.conversation;
         match tag {
             frontend::tag::QUERY => {
-                let reading = self.journal.read(frontend::text_head(content));
-                conversation.query(reading.fingerprint, times);
+                let text = frontend::text_head(content);
+                conversation.query(self.journal.read(text).fingerprint, times);
+                self.journal.mind_trace(text);
             }
             frontend::tag::FUNCTION_CALL => conversation.function(times),
             frontend::tag::SYNC => conversation.sync(times),
@@ -280,6 +281,7 @@ impl<'a> Watch<'a> {
             Err(_) => frontend::text_head(cursor.rest()),
         };
         let statement = self.journal.read(query).fingerprint;
+        self.journal.mind_trace(query);
         self.statements.set(name, statement);
         self.conversation.name(statement);
     }

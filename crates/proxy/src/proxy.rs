@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use trace::{Clock, DynoNames, Sink};
 
@@ -40,6 +40,12 @@ pub(crate) struct Bound {
     /// Our own copies of the sockets, to give them to a successor.
     pub(crate) sockets: Vec<TcpListener>,
     pub(crate) dyno: Option<Arc<str>>,
+}
+
+/// A socket that is accepted from; see [`Proxy::serve`].
+#[derive(Debug)]
+pub struct Serving {
+    _stop: DropGuard,
 }
 
 impl fmt::Debug for Proxy {
@@ -138,6 +144,26 @@ impl Proxy {
         self.shared.check_address(addr)?;
         self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
         Ok(addr)
+    }
+
+    /// Accepts from a socket in another network namespace, where several may have the same address:
+    /// all that comes in there is `dyno`'s. Ends when what it returns is dropped; the sessions that
+    /// came in go on. A successor does not get it: only whoever made the namespace can.
+    ///
+    /// # Errors
+    /// [`Error::Adopt`], [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
+    pub fn serve(&self, socket: OwnedFd, dyno: &str) -> Result<Serving, Error> {
+        let (addr, sockets) = listen::adopt(vec![socket]).map_err(Error::Adopt)?;
+        self.shared.check_address(addr)?;
+        let hands = listen::deal(&sockets, self.workers.len())
+            .map_err(|source| Error::Listen { addr, source })?;
+        let (stop, dyno) = (CancellationToken::new(), Arc::from(dyno));
+        let serving = Serving { _stop: stop.clone().drop_guard() };
+        for (worker, listener) in self.workers.iter().zip(hands.into_iter().flatten()) {
+            let (dyno, stop) = (Arc::clone(&dyno), stop.clone());
+            worker.tell(Command::Serve { listener, dyno, stop })?;
+        }
+        Ok(serving)
     }
 
     fn accept_from(&self, addr: SocketAddr, bound: Bound) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,14 +26,12 @@ use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
 use crate::roster::{Badge, Card, Seat};
 use crate::stream::{Socket, Stream};
-use crate::timer::{sleep, timeout};
+use crate::timer::timeout;
 use crate::{Config, Error, Mode};
 use crate::{admin, observe, regulate};
 
+mod door;
 mod rounds;
-
-/// How long accepting pauses when the process has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long sessions may take to end once they were told to.
 const ENDING: Duration = Duration::from_secs(10);
@@ -80,6 +78,8 @@ fn check_address(addr: SocketAddr, config: &Config) -> Result<(), Error> {
 pub(crate) enum Command {
     /// Accept from this socket too.
     Listen { listener: StdListener, addr: SocketAddr, dyno: Option<Arc<str>> },
+    /// Accept from this socket too, whose address says nothing, until this fires.
+    Serve { listener: StdListener, dyno: Arc<str>, stop: CancellationToken },
     /// No longer accept from this address.
     Unlisten(SocketAddr),
     /// Say that all commands so far were carried out.
@@ -102,7 +102,6 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs until it is told to stop, or nobody is left to tell it.
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
-        let sessions = self.sessions.clone();
         let mut accepting = JoinSet::new();
         let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
@@ -121,14 +120,10 @@ impl Worker {
                 Command::Listen { listener, addr, dyno } => {
                     // One for all sockets of the address.
                     let stop = listeners.entry(addr).or_default().clone();
-                    let door =
-                        Door { worker: Arc::clone(&worker), dyno, sessions: sessions.clone() };
-                    match TcpListener::from_std(listener) {
-                        Ok(listener) => {
-                            accepting.spawn(door.accept(listener, stop));
-                        }
-                        Err(error) => tracing::error!(%addr, %error, "cannot accept connections"),
-                    }
+                    worker.attend(&mut accepting, listener, dyno, stop);
+                }
+                Command::Serve { listener, dyno, stop } => {
+                    worker.attend(&mut accepting, listener, Some(dyno), stop);
                 }
                 Command::Unlisten(addr) => {
                     if let Some(stop) = listeners.remove(&addr) {
@@ -146,6 +141,7 @@ impl Worker {
             }
         }
         accepting.shutdown().await;
+        let sessions = worker.sessions.clone();
         sessions.close();
         let databases = &worker.shared.databases;
         databases.end_listeners();
@@ -158,36 +154,6 @@ impl Worker {
             worker.kill.cancel();
             if timeout(ENDING, ended()).await.is_err() {
                 tracing::warn!(left = sessions.len(), "sessions did not end in time");
-            }
-        }
-    }
-}
-
-/// One socket's way in.
-struct Door {
-    worker: Arc<Worker>,
-    dyno: Option<Arc<str>>,
-    sessions: TaskTracker,
-}
-
-impl Door {
-    async fn accept(self, listener: TcpListener, stop: CancellationToken) {
-        loop {
-            // In this order: once told to stop, it accepts nothing that is another process' now.
-            let accepted = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let (worker, dyno) = (Arc::clone(&self.worker), self.dyno.clone());
-                    self.sessions.spawn(async move { worker.receive(stream, peer, dyno).await });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
             }
         }
     }

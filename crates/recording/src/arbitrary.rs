@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use trace::{
     ActivitySampled, BackendPid, BackendSample, Blame, DynoId, DynoState, Event, Fingerprint,
     HttpServed, LimitCause, LimitChanged, LockWaitSampled, LogLine, Micros, Outcome, PinCause,
-    PlanSeen, PoolSampled, Refusal, Request, RequestKind, SessionId, SqlState, StatementSampled,
-    StatementSeen, TableSampled, TransactionState,
+    PlanSeen, PoolSampled, Refusal, Request, RequestKind, RequestTraced, SessionId, SqlState,
+    StatementSampled, StatementSeen, TableSampled, TraceId, TransactionState,
 };
 
 prop_compose! {
@@ -57,6 +57,10 @@ impl Fields {
 
     fn text(&self, index: usize) -> Box<str> {
         self.texts[index].clone()
+    }
+
+    fn trace(&self) -> TraceId {
+        TraceId((u128::from(self.numbers[5]) << 64 | u128::from(self.numbers[4])).to_be_bytes())
     }
 
     fn one_of<T: Copy>(&self, values: &[T]) -> T {
@@ -152,6 +156,7 @@ fn of_data_plane(variant: usize, f: &Fields) -> Event {
             leased: f.int(3),
             waiting: f.int(4),
         }),
+        23 => Event::RequestTraced(RequestTraced { at, session: f.session(), trace: f.trace() }),
         22 => Event::LimitChanged(LimitChanged {
             at,
             from: f.int(1),
@@ -241,6 +246,8 @@ fn of_platform(variant: usize, f: &Fields) -> Event {
             status: u16::from(f.code) * 2,
             code: f.text(2),
             service: f.at(1),
+            request_id: f.text(3),
+            trace: f.trace(),
         })),
         3 => Event::LineLogged(Box::new(LogLine { at, dyno: f.dyno(), text: f.text(0) })),
         4 => Event::Marked { at, text: f.text(0) },
@@ -250,8 +257,8 @@ fn of_platform(variant: usize, f: &Fields) -> Event {
 
 /// Any event.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    (0_usize..23, fields()).prop_map(|(variant, fields)| match variant {
-        0..9 | 21 | 22 => of_data_plane(variant, &fields),
+    (0_usize..24, fields()).prop_map(|(variant, fields)| match variant {
+        0..9 | 21..24 => of_data_plane(variant, &fields),
         9..15 => of_database(variant - 9, &fields),
         _ => of_platform(variant - 15, &fields),
     })

@@ -33,12 +33,15 @@ mod tag {
     pub(super) const SETTING_SEEN: u8 = 15;
     pub(super) const DYNO_NAMED: u8 = 16;
     pub(super) const DYNO_STATE_CHANGED: u8 = 17;
-    pub(super) const HTTP_SERVED: u8 = 18;
+    /// As it was before it had a request id and a trace; read, no longer written.
+    pub(super) const HTTP_SERVED_UNTRACED: u8 = 18;
     pub(super) const LINE_LOGGED: u8 = 19;
     pub(super) const MARKED: u8 = 20;
     pub(super) const EVENTS_LOST: u8 = 21;
     pub(super) const SESSION_UNPINNED: u8 = 22;
     pub(super) const LIMIT_CHANGED: u8 = 23;
+    pub(super) const REQUEST_TRACED: u8 = 24;
+    pub(super) const HTTP_SERVED: u8 = 25;
 }
 
 /// Appends an event; `false`, and nothing appended, if its body is longer than a length can say.
@@ -66,6 +69,7 @@ fn put_body(event: &Event, out: &mut Vec<u8>) -> u8 {
     }
     match event {
         Event::Request(request) => put!(REQUEST: request),
+        Event::RequestTraced(traced) => put!(REQUEST_TRACED: traced),
         Event::SessionOpened { at, session, dyno } => put!(SESSION_OPENED: at, session, dyno),
         Event::SessionClosed { at, session } => put!(SESSION_CLOSED: at, session),
         Event::ServerOpened { at, backend, session } => {
@@ -127,6 +131,7 @@ fn take_body(tag: u8, body: &mut Bytes<'_>) -> Result<Option<Event>, Corrupt> {
     }
     Ok(Some(match tag {
         tag::REQUEST => Event::Request(Field::take(body)?),
+        tag::REQUEST_TRACED => Event::RequestTraced(Field::take(body)?),
         tag::SESSION_OPENED => take!(SessionOpened { at, session, dyno }),
         tag::SESSION_CLOSED => take!(SessionClosed { at, session }),
         tag::SERVER_OPENED => take!(ServerOpened { at, backend, session }),
@@ -145,6 +150,9 @@ fn take_body(tag: u8, body: &mut Bytes<'_>) -> Result<Option<Event>, Corrupt> {
         tag::SETTING_SEEN => take!(SettingSeen { at, name, value }),
         tag::DYNO_NAMED => take!(DynoNamed { at, dyno, name }),
         tag::DYNO_STATE_CHANGED => take!(DynoStateChanged { at, dyno, state }),
+        tag::HTTP_SERVED_UNTRACED => {
+            Event::HttpServed(Box::new(fields::http_served_untraced(body)?))
+        }
         tag::HTTP_SERVED => Event::HttpServed(Field::take(body)?),
         tag::LINE_LOGGED => Event::LineLogged(Field::take(body)?),
         tag::MARKED => take!(Marked { at, text }),

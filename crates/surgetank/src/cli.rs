@@ -3,16 +3,21 @@
 //! One definition feeds the parser, `--help`, completions and the man page. Heroku's verbs where
 //! Heroku has them: both `ps:scale` and `ps scale`. Data goes to stdout, talk to stderr.
 
+mod attach;
 mod check_config;
+mod config;
 mod demo;
 mod diagnose;
+mod drains;
 mod http_status;
 mod load;
 mod logs;
+mod maintenance;
 mod prompt;
 mod proxy;
 mod ps;
 mod record;
+mod releases;
 mod report;
 mod run;
 mod storefront;
@@ -58,10 +63,49 @@ enum Command {
     /// Restart one dyno, those of a type, or all
     #[command(name = "ps:restart")]
     PsRestart(ps::RestartArgs),
-    /// Run a command in the environment of a dyno; on two dynos: side by side, with what differs
+    /// Say whether the app is in maintenance mode: then the router answers every request itself
+    Maintenance,
+    /// Put the app into maintenance mode
+    #[command(name = "maintenance:on")]
+    MaintenanceOn,
+    /// Take the app out of maintenance mode
+    #[command(name = "maintenance:off")]
+    MaintenanceOff,
+    /// Run a command in a one-off dyno; with --dyno A,B: in both, side by side, with what differs
     Run(run::Args),
+    /// Run a command in a one-off dyno; what it writes goes to the log
+    #[command(name = "run:detached")]
+    RunDetached(run::DetachedArgs),
+    /// Show the app's config vars
+    Config(config::Args),
+    /// Show the value of a config var
+    #[command(name = "config:get")]
+    ConfigGet(config::GetArgs),
+    /// Set config vars: a new release, and all dynos are restarted
+    #[command(name = "config:set")]
+    ConfigSet(config::SetArgs),
+    /// Remove config vars: a new release, and all dynos are restarted
+    #[command(name = "config:unset")]
+    ConfigUnset(config::UnsetArgs),
+    /// Release the app's folder as it is now
+    Release(releases::DeployArgs),
+    /// List the app's releases
+    Releases(releases::Args),
+    /// Show a release with its config vars
+    #[command(name = "releases:info")]
+    ReleasesInfo(releases::InfoArgs),
+    /// Go back to an earlier release, in a new one
+    Rollback(releases::RollbackArgs),
     /// Show the app's log lines
     Logs(logs::Args),
+    /// List the drains: where the app's log is sent on to
+    Drains(drains::Args),
+    /// Send the app's log on: `syslog://`, `syslog+tls://` or `https://`
+    #[command(name = "drains:add")]
+    DrainsAdd(drains::AddArgs),
+    /// Send the app's log on no more
+    #[command(name = "drains:remove")]
+    DrainsRemove(drains::RemoveArgs),
     /// Look at recordings
     Record(record::Args),
     /// Name the cause of the failures in a recording, with evidence
@@ -115,8 +159,23 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Ps(args) => ps::list(&args),
         Command::PsScale(args) => ps::scale(&args),
         Command::PsRestart(args) => ps::restart(&args),
+        Command::Maintenance => maintenance::show(),
+        Command::MaintenanceOn => maintenance::set(true),
+        Command::MaintenanceOff => maintenance::set(false),
         Command::Run(args) => run::run(&args),
+        Command::RunDetached(args) => run::detached(&args),
+        Command::Config(args) => config::list(&args),
+        Command::ConfigGet(args) => config::get(&args),
+        Command::ConfigSet(args) => config::set(&args),
+        Command::ConfigUnset(args) => config::unset(&args),
+        Command::Release(args) => releases::deploy(&args),
+        Command::Releases(args) => releases::list(&args),
+        Command::ReleasesInfo(args) => releases::info(&args),
+        Command::Rollback(args) => releases::rollback(&args),
         Command::Logs(args) => logs::run(&args),
+        Command::Drains(args) => drains::list(&args),
+        Command::DrainsAdd(args) => drains::add(&args),
+        Command::DrainsRemove(args) => drains::remove(&args),
         Command::Record(args) => record::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
@@ -136,12 +195,27 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     }
 }
 
+/// Commands of two words. `run detached` is a command called `detached`.
+const TOPICS: &[(&str, &str)] = &[
+    ("config", "get"),
+    ("config", "set"),
+    ("config", "unset"),
+    ("drains", "add"),
+    ("drains", "remove"),
+    ("maintenance", "off"),
+    ("maintenance", "on"),
+    ("ps", "restart"),
+    ("ps", "scale"),
+    ("releases", "info"),
+];
+
 /// Heroku knows both `ps:scale` and `ps scale`: the second is read as the first.
 fn join_topic(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let joined = match (words.get(1), words.get(2)) {
-        (Some(topic), Some(verb)) if topic == "ps" && (verb == "scale" || verb == "restart") => {
-            Some(format!("ps:{}", verb.to_string_lossy()))
+        (Some(topic), Some(verb)) => {
+            let (topic, verb) = (topic.to_string_lossy(), verb.to_string_lossy());
+            TOPICS.contains(&(&topic, &verb)).then(|| format!("{topic}:{verb}"))
         }
         _ => None,
     };
@@ -165,6 +239,10 @@ mod tests {
         let join = |line: &str| join_topic(line.split(' ').map(OsString::from)).len();
         assert_eq!(join("surgetank ps scale web=2"), 3);
         assert_eq!(join("surgetank ps:scale web=2"), 3);
+        assert_eq!(join("surgetank maintenance on"), 2);
+        assert_eq!(join("surgetank maintenance --help"), 3);
+        assert_eq!(join("surgetank config set A=b"), 3);
         assert_eq!(join("surgetank run ps scale"), 4);
+        assert_eq!(join("surgetank run detached"), 3);
     }
 }

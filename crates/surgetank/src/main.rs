@@ -28,5 +28,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything that could start a thread: what becomes a container must have only one.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "__dyno") {
+        return platform::container::helper_main(&words.collect::<Vec<_>>());
+    }
     cli::main(std::env::args_os()).into()
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM end every command the same way: what it started is stopped in order.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +23,43 @@ pub(crate) fn until_interrupted<T>(
         tokio::select! {
             result = work => result,
             signal = interrupted() => { signal?; Err(Interrupted.into()) }
+        }
+    })
+}
+
+/// Whether work that has an orderly end is so far that it takes the first signal itself.
+#[derive(Debug, Default)]
+pub(crate) struct Orderly(AtomicBool);
+
+impl Orderly {
+    /// From now on the work ends itself at the first signal.
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this signal is left to the work; only the first is.
+    fn takes_signal(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// As [`until_interrupted`], for work that ends in order when it is asked to, once it has begun to
+/// serve: then only a second signal drops it.
+pub(crate) fn until_interrupted_twice<T>(
+    work: impl AsyncFnOnce(&Orderly) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let orderly = Orderly::default();
+    on_runtime(async {
+        let work = work(&orderly);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                result = work.as_mut() => return result,
+                signal = interrupted() => signal?,
+            }
+            if !orderly.takes_signal() {
+                return Err(Interrupted.into());
+            }
         }
     })
 }

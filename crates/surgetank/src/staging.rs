@@ -11,6 +11,7 @@
 //! It starts against the arrows of the picture and stops along them.
 
 mod database;
+mod isolation;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,14 +24,17 @@ use anyhow::Context;
 use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
-    ChildChange, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub, Procfile, Router,
-    RouterOptions, Timing, Tracer, loopback_for,
+    App, ChildChange, ConfigVars, DatabaseTally, DrainOptions, DynoName, DynoOptions, Dynos,
+    Formation, LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing,
+    Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
+use isolation::Settled;
+pub(crate) use isolation::{Apart, Wanted};
 
 use crate::tally::{Tally, TallySink};
 
@@ -47,6 +51,9 @@ pub(crate) struct Plan {
     pub(crate) app_dir: PathBuf,
     pub(crate) formation: String,
     pub(crate) config_vars: Vec<(String, String)>,
+    pub(crate) apart: Apart,
+    /// Whether config vars and releases are kept in the app's folder, and the start is a release.
+    pub(crate) keeps_releases: bool,
     pub(crate) mode: Mode,
     /// Server connections in `regulate` mode; `None` leaves it to [`Database::limit`].
     pub(crate) limit: Option<NonZeroU32>,
@@ -65,10 +72,13 @@ pub(crate) struct Staging {
     hub: LogHub,
     router: Router,
     dynos: Arc<Dynos>,
+    platform: Option<Arc<Platform>>,
     proxy: Arc<Proxy>,
     observer: Observer,
     recorder: Recorder,
     recording: PathBuf,
+    /// How dynos are kept apart, for people.
+    apart: String,
 }
 
 impl Staging {
@@ -90,9 +100,21 @@ impl Staging {
         let tracer = Tracer::new(clock, Arc::clone(&names), Arc::clone(&sink));
         let procfile = Procfile::read(&plan.app_dir)?;
         let formation = Formation::initial(&procfile).changed_by(&plan.formation)?;
-        let options = dyno_options(database, &plan, &proxy)?;
-        let dynos = Dynos::start(procfile, formation, options, hub.clone(), tracer.clone()).await?;
-        let dynos = Arc::new(dynos);
+        let settled = plan.apart.settle(database.run_folder(), &proxy).await?;
+        let apart = settled.told();
+        hub.write(Source::Heroku, "surgetank", &format!("Dynos are {apart}"));
+        let options = dyno_options(database, &plan, &proxy, settled)?;
+        let start =
+            |formation| Dynos::start(procfile, formation, options, hub.clone(), tracer.clone());
+        let (dynos, platform) = if plan.keeps_releases {
+            // No dyno before the first release is live.
+            let dynos = Arc::new(start(formation.emptied()).await?);
+            let platform = release(database, &plan, &dynos, &hub, clock).await?;
+            dynos.scale(&formation.to_string()).await?;
+            (dynos, Some(platform))
+        } else {
+            (Arc::new(start(formation).await?), None)
+        };
         let options = RouterOptions::new(plan.router, plan.seed);
         let router = Router::start(options, &dynos, hub.clone(), tracer).await?;
         let recording = plan.recording;
@@ -104,10 +126,12 @@ impl Staging {
             hub,
             router,
             dynos,
+            platform,
             proxy,
             observer,
             recorder,
             recording,
+            apart,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)
@@ -147,14 +171,22 @@ impl Staging {
         })
     }
 
-    /// What another terminal may do with it.
-    pub(crate) fn controlled(&self) -> platform::control::Staging {
-        platform::control::Staging {
-            dynos: Arc::clone(&self.dynos),
-            hub: self.hub.clone(),
+    /// What another terminal may do with it, where the app keeps its releases.
+    pub(crate) fn controlled(&self) -> Option<platform::control::Staging> {
+        Some(platform::control::Staging {
+            platform: Arc::clone(self.platform.as_ref()?),
             tally: Some(self.database_tally()),
-            info: serde_json::json!({ "router": self.address().to_string() }),
-        }
+            maintenance: Some(self.router.maintenance()),
+            info: serde_json::json!({
+                "router": self.address().to_string(),
+                "dynos": self.apart,
+            }),
+        })
+    }
+
+    /// How its dynos are kept apart, for people.
+    pub(crate) fn apart(&self) -> &str {
+        &self.apart
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -171,7 +203,10 @@ impl Staging {
         // Plans are asked for while the statements are still known to the server.
         self.observer.capture_plans(10).await;
         self.router.shutdown(ROUTER_GRACE).await;
-        self.dynos.shutdown().await;
+        match &self.platform {
+            Some(platform) => platform.shutdown().await,
+            None => self.dynos.shutdown().await,
+        }
         // The dynos, who could still ask it for a listener, have ended.
         if let Some(proxy) = Arc::into_inner(self.proxy) {
             proxy.shutdown(PROXY_GRACE).await;
@@ -182,6 +217,39 @@ impl Staging {
         self.recorder.finish()?;
         Ok(self.recording)
     }
+}
+
+/// Makes the app's folder as it is now, with the config vars of the plan, the release that is live.
+async fn release(
+    database: &Database,
+    plan: &Plan,
+    dynos: &Arc<Dynos>,
+    hub: &LogHub,
+    clock: Clock,
+) -> anyhow::Result<Arc<Platform>> {
+    let app = App {
+        dir: plan.app_dir.clone(),
+        user: platform::release::local_user(),
+        attached: ConfigVars::default().with("DATABASE_URL", &database.direct_url()),
+    };
+    let timing = OneOffTiming::default();
+    let platform = Platform::open(
+        app,
+        Arc::clone(dynos),
+        hub.clone(),
+        clock,
+        timing,
+        DrainOptions::default(),
+    )?;
+    let set = |(name, value): &(String, String)| (name.clone(), Some(value.clone()));
+    let changes = plan.config_vars.iter().map(set).collect();
+    if let Err(error) = platform.releases.start(changes).await {
+        let lines = platform::LogFilter::default().dyno("release").last(20);
+        let lines: Vec<String> = hub.history(&lines).iter().map(ToString::to_string).collect();
+        let said = if lines.is_empty() { String::new() } else { format!("\n{}", lines.join("\n")) };
+        anyhow::bail!("{error}{said}");
+    }
+    Ok(Arc::new(platform))
 }
 
 fn start_proxy(
@@ -202,7 +270,9 @@ fn dyno_options(
     database: &Database,
     plan: &Plan,
     proxy: &Arc<Proxy>,
+    settled: Settled,
 ) -> anyhow::Result<DynoOptions> {
+    let same_for_all = settled.database();
     let addresses = Addresses { proxy: Arc::downgrade(proxy), known: Mutex::default() };
     let url = database.app_url();
     let notes = database.run_folder();
@@ -215,7 +285,7 @@ fn dyno_options(
                 ("PATH".to_owned(), path.clone()),
                 (RunFolder::VARIABLE.to_owned(), notes.path().display().to_string()),
             ];
-            match addresses.of(dyno) {
+            match same_for_all.map_or_else(|| addresses.of(dyno), Ok) {
                 Ok(address) => env.push(("DATABASE_URL".to_owned(), url.through(address))),
                 Err(error) => tracing::error!(%dyno, %error, "no listener for its database"),
             }
@@ -229,6 +299,7 @@ fn dyno_options(
                 tracing::warn!(pid, %error, "process not noted for clean-up");
             }
         }),
+        isolation: settled.isolation,
         timing: Timing { drain: DRAIN, ..Timing::default() },
         ..DynoOptions::new(plan.app_dir.clone())
     })

@@ -26,7 +26,7 @@ pub use ask::Ask;
 use trace::{
     ActivitySampled, BackendPid, BackendSample, DynoId, DynoState, Event, Fingerprint, HttpServed,
     LockWaitSampled, LogLine, Micros, PlanSeen, PoolSampled, Request, RequestKind, SessionId,
-    SqlState, StatementSampled, StatementSeen, TableSampled, TransactionState,
+    SqlState, StatementSampled, StatementSeen, TableSampled, TraceId, TransactionState,
 };
 
 /// The wall-clock time at which all stories begin: 2026-01-01 00:00:00 UTC.
@@ -206,6 +206,8 @@ impl Story {
             status,
             code: if status < 500 { "".into() } else { "H13".into() },
             service,
+            request_id: "".into(),
+            trace: TraceId::NONE,
         })));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Names are `<Noun><PastVerb>`. An event states a fact at a time; it never interprets.
 
-use crate::{BackendPid, DynoId, Fingerprint, LimitChanged, Micros, Request, SessionId};
+use crate::{BackendPid, DynoId, Fingerprint, LimitChanged, Micros, Request, SessionId, TraceId};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +10,8 @@ pub enum Event {
     // --- the data plane -------------------------------------------------------------------------
     /// A request ended.
     Request(Request),
+    /// A request belongs to a trace: its statement says so in a trailing comment.
+    RequestTraced(RequestTraced),
     /// A client connection was accepted and its startup packet read. Its slot on the server, if it
     /// has one of its own (`observe` mode), is held from `ServerOpened` to `ServerClosed`.
     SessionOpened {
@@ -140,6 +142,7 @@ impl Event {
     pub fn at(&self) -> Micros {
         match self {
             Self::Request(request) => request.done,
+            Self::RequestTraced(traced) => traced.at,
             Self::SessionOpened { at, .. }
             | Self::SessionClosed { at, .. }
             | Self::ServerOpened { at, .. }
@@ -183,6 +186,18 @@ pub enum PinCause {
     AdvisoryLock,
     /// A procedural block or anything whose session effects cannot be known.
     Unknown,
+}
+
+/// A statement that names its trace (`/*traceparent='00-…'*/`, the format of sqlcommenter) has come
+/// over a session. The request meant is the one of this session that arrived last before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestTraced {
+    /// When its statement was read: not before the request arrived, and before it is done.
+    pub at: Micros,
+    /// Over which client connection it came.
+    pub session: SessionId,
+    /// The trace.
+    pub trace: TraceId,
 }
 
 /// A statement, told once. Literals are replaced by `$n`: a recording holds no user's data.
@@ -345,6 +360,11 @@ pub struct HttpServed {
     pub code: Box<str>,
     /// From the dyno's acceptance to the end of its answer.
     pub service: Micros,
+    /// `X-Request-ID`; empty in recordings of before it was recorded.
+    pub request_id: Box<str>,
+    /// The trace of the `traceparent` that the dyno got; with it an app can name the request to the
+    /// database too, see [`RequestTraced`].
+    pub trace: TraceId,
 }
 
 /// A line of a dyno's output that looks like an error.

@@ -30,9 +30,10 @@ pub mod sink;
 pub use clock::{Clock, Micros};
 pub use event::{
     ActivitySampled, BackendSample, DynoState, Event, HttpServed, LockWaitSampled, LogLine,
-    PinCause, PlanSeen, PoolSampled, Refusal, StatementSampled, StatementSeen, TableSampled,
+    PinCause, PlanSeen, PoolSampled, Refusal, RequestTraced, StatementSampled, StatementSeen,
+    TableSampled,
 };
-pub use ids::{BackendPid, DynoId, Fingerprint, SessionId};
+pub use ids::{BackendPid, DynoId, Fingerprint, SessionId, TraceId};
 pub use limit::{LimitCause, LimitChanged};
 pub use names::DynoNames;
 pub use outcome::{Blame, Outcome, SqlState};

@@ -19,6 +19,8 @@ fn served(arrived: Micros, method: &str, path: &str) -> Event {
         status: 200,
         code: "".into(),
         service: SERVICE,
+        request_id: "".into(),
+        trace: trace::TraceId::NONE,
     }))
 }
 

@@ -6,14 +6,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use super::{LogsOrder, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled};
+use super::orders::PROTOCOL;
+use super::{LogsOrder, MaintenanceMode, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled};
 use crate::dyno::DynoInfo;
 use crate::error::{Error, Result};
 use crate::name::DynoName;
@@ -82,6 +84,25 @@ impl Client {
         self.ask(Method::POST, "/restart", &order).await
     }
 
+    /// Whether the router is in maintenance mode.
+    ///
+    /// # Errors
+    /// There is no router, or the platform has gone.
+    pub async fn maintenance(&self) -> Result<bool> {
+        let mode: MaintenanceMode = self.ask(Method::GET, "/maintenance", &()).await?;
+        Ok(mode.on)
+    }
+
+    /// Turns the router's maintenance mode on or off.
+    ///
+    /// # Errors
+    /// There is no router, or the platform has gone.
+    pub async fn set_maintenance(&self, on: bool) -> Result<()> {
+        let order = MaintenanceMode { on };
+        let _now: MaintenanceMode = self.ask(Method::POST, "/maintenance", &order).await?;
+        Ok(())
+    }
+
     /// Runs a command in several dynos at the same time. Dropping the future ends the commands.
     ///
     /// # Errors
@@ -100,7 +121,7 @@ impl Client {
         Ok(LogLines { body, pending: BytesMut::new(), _driver: driver })
     }
 
-    async fn ask<T: DeserializeOwned>(
+    pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -113,7 +134,7 @@ impl Client {
     }
 
     /// Sends an order, and returns an answer that is no refusal.
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -126,17 +147,23 @@ impl Client {
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // What breaks here is seen by whoever waits for the answer.
-            let _broken = connection.await;
+            let _broken = connection.with_upgrades().await;
         });
         let order = serde_json::to_vec(order).map_err(broken)?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "surgetank")
-            .body(Full::new(Bytes::from(order)))
-            .map_err(broken)?;
+            .body(Full::new(Bytes::from(order)));
+        let mut request = request.map_err(broken)?;
+        if path == "/attach" {
+            let headers = request.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+        }
         let response = sender.send_request(request).await.map_err(broken)?;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Conversation { response, driver });
         }
         let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
@@ -146,12 +173,12 @@ impl Client {
 }
 
 /// An answer, and the task that reads it from the socket.
-struct Conversation {
-    response: Response<Incoming>,
-    driver: JoinSet<()>,
+pub(super) struct Conversation {
+    pub(super) response: Response<Incoming>,
+    pub(super) driver: JoinSet<()>,
 }
 
-fn broken(error: impl std::error::Error) -> Error {
+pub(super) fn broken(error: impl std::error::Error) -> Error {
     Error::ControlBroken(error.to_string())
 }
 

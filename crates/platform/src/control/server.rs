@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,11 +20,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Controlled, LogsOrder, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled, socket};
+use super::{
+    Controlled, LogsOrder, MaintenanceMode, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled,
+    orders, socket,
+};
 use crate::error::{Error, Result};
+use crate::router::Maintenance;
 
-/// An order is a few words.
-const ORDER_BYTES_MAX: usize = 64 * 1024;
+/// An order is a few words, or at most all config vars of an app, escaped.
+const ORDER_BYTES_MAX: usize = 256 * 1024;
 /// Log lines between the hub's tail and the connection; the tail itself does the losing.
 const LINES_AHEAD: usize = 64;
 
@@ -73,10 +77,10 @@ impl Drop for Server {
 }
 
 /// What all connections share.
-struct Desk<C> {
-    controlled: Arc<C>,
-    tasks: TaskTracker,
-    closing: CancellationToken,
+pub(super) struct Desk<C> {
+    pub(super) controlled: Arc<C>,
+    pub(super) tasks: TaskTracker,
+    pub(super) closing: CancellationToken,
 }
 
 async fn accept<C: Controlled>(listener: UnixListener, desk: Arc<Desk<C>>) {
@@ -105,22 +109,15 @@ async fn serve<C: Controlled>(stream: UnixStream, desk: Arc<Desk<C>>) {
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // A client that goes away in the middle has nothing to be told.
-        _ = connection => {}
+        _ = connection.with_upgrades() => {}
         () = desk.closing.cancelled() => {}
     }
 }
 
 async fn answer<C: Controlled>(desk: Arc<Desk<C>>, request: Request<Incoming>) -> Response<Reply> {
-    let (head, body) = request.into_parts();
-    let controlled = &desk.controlled;
-    let answered = match (&head.method, head.uri.path()) {
-        (&Method::GET, "/info") => json(&controlled.info()),
-        (&Method::GET, "/ps") => json(&controlled.ps()),
-        (&Method::POST, "/logs") => read(body).await.map(|order| logs(&desk, order)),
-        (&Method::POST, "/scale") => scale(&**controlled, body).await,
-        (&Method::POST, "/restart") => restart(&**controlled, body).await,
-        (&Method::POST, "/run") => run(&**controlled, body).await,
-        (method, path) => Err((StatusCode::NOT_FOUND, format!("no {method} {path} here"))),
+    let answered = match orders::answer(&desk, request).await {
+        Ok(answered) => answered,
+        Err(other) => answer_other(&desk, other).await,
     };
     answered.unwrap_or_else(|(status, error)| {
         let text = serde_json::to_vec(&Refusal { error }).unwrap_or_default();
@@ -130,8 +127,27 @@ async fn answer<C: Controlled>(desk: Arc<Desk<C>>, request: Request<Incoming>) -
     })
 }
 
+async fn answer_other<C: Controlled>(desk: &Arc<Desk<C>>, request: Request<Incoming>) -> Answered {
+    let (head, body) = request.into_parts();
+    let controlled = &desk.controlled;
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/info") => json(&controlled.info()),
+        (&Method::GET, "/ps") => json(&controlled.ps()),
+        (&Method::POST, "/logs") => read(body).await.map(|order| logs(desk, order)),
+        (&Method::POST, "/scale") => scale(&**controlled, body).await,
+        (&Method::POST, "/restart") => restart(&**controlled, body).await,
+        (&Method::GET, "/maintenance") => maintenance(&**controlled, None),
+        (&Method::POST, "/maintenance") => match read(body).await {
+            Ok(wanted) => maintenance(&**controlled, Some(&wanted)),
+            Err(wrong) => Err(wrong),
+        },
+        (&Method::POST, "/run") => run(&**controlled, body).await,
+        (method, path) => Err((StatusCode::NOT_FOUND, format!("no {method} {path} here"))),
+    }
+}
+
 /// An answer, or a status and what to say.
-type Answered<T = Response<Reply>> = Result<T, (StatusCode, String)>;
+pub(super) type Answered<T = Response<Reply>> = Result<T, (StatusCode, String)>;
 
 async fn scale<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
     let order: ScaleOrder = read(body).await?;
@@ -144,28 +160,46 @@ async fn restart<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
     json(&controlled.restart(order.target).await.map_err(|error| refused(&error))?)
 }
 
+fn maintenance<C: Controlled>(controlled: &C, wanted: Option<&MaintenanceMode>) -> Answered {
+    let none = || (StatusCode::NOT_FOUND, "there is no router".to_owned());
+    let mode = controlled.maintenance().ok_or_else(none)?;
+    if let Some(MaintenanceMode { on }) = wanted {
+        maintain(controlled, mode, *on);
+    }
+    json(&MaintenanceMode { on: mode.is_on() })
+}
+
+/// Turns maintenance mode on or off, and says so.
+pub(crate) fn maintain<C: Controlled>(controlled: &C, mode: &Maintenance, on: bool) {
+    mode.set(on);
+    let done = if on { "Enable" } else { "Disable" };
+    controlled.hub().heroku("api", &format!("{done} maintenance mode"));
+}
+
 async fn run<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
     let order: RunOrder = read(body).await?;
     json(&controlled.run(order).await.map_err(|error| refused(&error))?)
 }
 
-fn refused(error: &Error) -> (StatusCode, String) {
+pub(super) fn refused(error: &Error) -> (StatusCode, String) {
     let status = match error {
-        Error::UnknownDyno { .. } => StatusCode::NOT_FOUND,
+        Error::UnknownDyno { .. } | Error::UnknownRelease { .. } | Error::UnknownDrain => {
+            StatusCode::NOT_FOUND
+        }
         Error::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
     (status, error.to_string())
 }
 
-async fn read<T: DeserializeOwned>(body: Incoming) -> Answered<T> {
+pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Answered<T> {
     let wrong = |what: String| (StatusCode::BAD_REQUEST, what);
     let body = Limited::new(body, ORDER_BYTES_MAX).collect().await;
     let bytes = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
     serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
 }
 
-fn json<T: Serialize>(value: &T) -> Answered {
+pub(super) fn json<T: Serialize>(value: &T) -> Answered {
     let text = serde_json::to_vec(value)
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Response::new(Reply::Whole(Full::new(text.into()))))
@@ -202,7 +236,7 @@ async fn send_lines(hub: crate::logs::LogHub, order: LogsOrder, to: &mpsc::Sende
 }
 
 /// The body of an answer.
-enum Reply {
+pub(crate) enum Reply {
     Whole(Full<Bytes>),
     Lines(mpsc::Receiver<Bytes>),
 }
@@ -227,6 +261,13 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Lines(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
         }
     }
 }

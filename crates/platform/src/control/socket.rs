@@ -8,6 +8,7 @@ use nix::unistd::Uid;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::{Error, Result};
+use crate::hash::fnv1a;
 
 /// A socket's path must fit into `sockaddr_un`: 108 bytes on Linux, 104 on macOS, with the zero.
 const PATH_BYTES_MAX: usize = 100;
@@ -32,12 +33,6 @@ pub fn runtime_dir() -> PathBuf {
         // The temporary place may be far away (macOS) and is then too long for a socket.
         None => PathBuf::from(format!("/tmp/surgetank-{}", Uid::current())),
     }
-}
-
-/// Fowler, Noll, Vo: short, and the same in every build, unlike the standard library's hasher.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Listens at the first candidate that can be had.

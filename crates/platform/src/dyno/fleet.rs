@@ -2,14 +2,19 @@
 //! and by `ps`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use trace::{Clock, DynoState, Micros};
 
+use super::reach::Reach;
+use crate::container::Container;
 use crate::name::DynoName;
 
 /// One dyno at one moment.
@@ -29,6 +34,17 @@ pub struct DynoInfo {
     pub port: Option<u16>,
     /// Its command as it stands in the Procfile.
     pub command: String,
+    /// The release it runs, counted from 1; 0 where there are no releases.
+    #[serde(default)]
+    pub release: u64,
+}
+
+impl DynoInfo {
+    /// One that is about to have a process.
+    pub(crate) fn starting(name: DynoName, command: &str) -> Self {
+        let (state, since, command) = (DynoState::Starting, Micros::ZERO, command.to_owned());
+        Self { name, state, since, pid: None, port: None, command, release: 0 }
+    }
 }
 
 /// A dyno's phase. One more than Heroku's words: a dyno that stops in order to come back is worth
@@ -61,6 +77,8 @@ pub(crate) struct Fleet {
     clock: Clock,
     members: Mutex<BTreeMap<DynoName, Member>>,
     changed: watch::Sender<()>,
+    /// A dyno was given back by a request.
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -68,6 +86,9 @@ struct Member {
     info: DynoInfo,
     phase: Phase,
     environment: Vec<(String, String)>,
+    reach: Reach,
+    /// Whose life is the supervisor's.
+    container: Weak<Container>,
     busy: Arc<Busy>,
 }
 
@@ -76,14 +97,17 @@ struct Member {
 pub(super) struct Start {
     pub(super) port: Option<u16>,
     pub(super) command: String,
+    pub(super) release: u64,
     pub(super) environment: Vec<(String, String)>,
+    pub(super) reach: Reach,
 }
 
 /// The router's requests that one process has not answered yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Busy {
     requests: AtomicU32,
     idle: Notify,
+    freed: Arc<Notify>,
 }
 
 impl Busy {
@@ -106,7 +130,15 @@ impl Busy {
 pub(crate) struct Lease {
     pub(crate) name: DynoName,
     pub(crate) port: u16,
+    reach: Reach,
     busy: Arc<Busy>,
+}
+
+impl Lease {
+    /// Connects to the port on which the dyno should listen.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        self.reach.connect(self.port).await
+    }
 }
 
 impl Drop for Lease {
@@ -114,6 +146,7 @@ impl Drop for Lease {
         if self.busy.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.busy.idle.notify_waiters();
         }
+        self.busy.freed.notify_one();
     }
 }
 
@@ -124,6 +157,11 @@ pub(crate) enum Pick {
     Leased(Lease),
     /// All that are up are being left alone by this router.
     Resting,
+    /// So many are up and not left alone, and each has as many requests as it may have.
+    Full {
+        /// How many.
+        up: usize,
+    },
     /// None is up, but one will be.
     Booting,
     /// All have crashed.
@@ -134,19 +172,23 @@ pub(crate) enum Pick {
 
 impl Fleet {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, members: Mutex::default(), changed: watch::Sender::new(()) }
+        let changed = watch::Sender::new(());
+        Self { clock, members: Mutex::default(), changed, freed: Arc::default() }
     }
 
     /// This dyno will start as soon as its supervisor runs: from now on it is on the board, so that
     /// nobody takes a dyno that is on its way for one that is not there.
     pub(super) fn hired(&self, name: &DynoName, command: &str) {
         let command = command.to_owned();
-        self.starting(name, Start { port: None, command, environment: Vec::new() });
+        let (environment, reach) = (Vec::new(), Reach::Shared);
+        let start = Start { port: None, command, release: 0, environment, reach };
+        self.starting(name, start);
     }
 
     /// A process of this dyno is about to start. Returns its count of requests in flight.
     pub(super) fn starting(&self, name: &DynoName, start: Start) -> Arc<Busy> {
-        let busy = Arc::new(Busy::default());
+        let freed = Arc::clone(&self.freed);
+        let busy = Arc::new(Busy { requests: AtomicU32::new(0), idle: Notify::new(), freed });
         let info = DynoInfo {
             name: name.clone(),
             state: DynoState::Starting,
@@ -154,21 +196,38 @@ impl Fleet {
             pid: None,
             port: start.port,
             command: start.command,
+            release: start.release,
         };
-        let environment = start.environment;
+        let Start { environment, reach, .. } = start;
         let phase = Phase::Starting;
-        let member = Member { info, phase, environment, busy: Arc::clone(&busy) };
+        let (container, shared) = (Weak::new(), Arc::clone(&busy));
+        let member = Member { info, phase, environment, reach, container, busy: shared };
         self.members.lock().insert(name.clone(), member);
         self.changed.send_replace(());
         busy
     }
 
-    /// The process id of a dyno became known, or the process has ended.
-    pub(super) fn set_pid(&self, name: &DynoName, pid: Option<i32>) {
+    /// A dyno's process was started.
+    pub(super) fn started(&self, name: &DynoName, pid: i32, container: Option<&Arc<Container>>) {
         if let Some(member) = self.members.lock().get_mut(name) {
-            member.info.pid = pid;
+            member.info.pid = Some(pid);
+            member.container = container.map_or_else(Weak::new, Arc::downgrade);
         }
         self.changed.send_replace(());
+    }
+
+    /// A dyno's process has ended.
+    pub(super) fn ended(&self, name: &DynoName) {
+        if let Some(member) = self.members.lock().get_mut(name) {
+            member.info.pid = None;
+            member.container = Weak::new();
+        }
+        self.changed.send_replace(());
+    }
+
+    /// The container in which a dyno runs now, if it does.
+    pub(crate) fn container(&self, name: &DynoName) -> Option<Arc<Container>> {
+        self.members.lock().get(name)?.container.upgrade()
     }
 
     pub(super) fn set(&self, name: &DynoName, phase: Phase) {
@@ -198,31 +257,48 @@ impl Fleet {
         self.changed.subscribe()
     }
 
+    /// Wakes one of those who wait for room when a dyno is given back.
+    pub(crate) fn room(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// Wakes the next of those who wait for room: there may be more.
+    pub(crate) fn wake_next(&self) {
+        self.freed.notify_one();
+    }
+
     /// Most attempts that make sense for one request.
     pub(crate) fn web_dynos(&self) -> usize {
         self.members.lock().keys().filter(|name| name.is_web()).count()
     }
 
-    /// Chooses one of the web dynos that are up and do not `rest`; `choose` is given how many
-    /// there are. Choosing and claiming are one step, so that a dyno that begins to stop knows of
-    /// every request that it was given.
+    /// Chooses one of the web dynos that are up, do not `rest`, and have less than `most` requests;
+    /// `choose` is given how many there are. Choosing and claiming are one step, so that a dyno
+    /// that begins to stop knows of every request that it was given.
     pub(crate) fn pick(
         &self,
+        most: u32,
         choose: impl FnOnce(usize) -> usize,
         rest: impl Fn(&DynoName, u16) -> bool,
     ) -> Pick {
         let members = self.members.lock();
         let web = || members.values().filter(|member| member.info.name.is_web());
         let up = || web().filter(|member| member.phase == Phase::Up);
-        let ready: Vec<(&Member, u16)> = up()
+        let mut ready: Vec<(&Member, u16)> = up()
             .filter_map(|member| Some((member, member.info.port?)))
             .filter(|(member, port)| !rest(&member.info.name, *port))
             .collect();
+        let awake = ready.len();
+        ready.retain(|(member, _)| member.busy.requests.load(Ordering::SeqCst) < most);
         if !ready.is_empty() {
             let (member, port) = ready[choose(ready.len()) % ready.len()];
             member.busy.requests.fetch_add(1, Ordering::SeqCst);
             let name = member.info.name.clone();
-            return Pick::Leased(Lease { name, port, busy: Arc::clone(&member.busy) });
+            let (reach, busy) = (member.reach.clone(), Arc::clone(&member.busy));
+            return Pick::Leased(Lease { name, port, reach, busy });
+        }
+        if awake > 0 {
+            return Pick::Full { up: awake };
         }
         let comes = |member: &Member| matches!(member.phase, Phase::Starting | Phase::Restarting);
         if up().next().is_some() {
@@ -291,13 +367,15 @@ mod tests {
     use super::*;
 
     fn start(port: u16) -> Start {
-        Start { port: Some(port), command: "x".to_owned(), environment: Vec::new() }
+        let (command, environment, reach) = ("x".to_owned(), Vec::new(), Reach::Shared);
+        Start { port: Some(port), command, release: 1, environment, reach }
     }
 
     fn kind(pick: &Pick) -> &'static str {
         match pick {
             Pick::Leased(_) => "leased",
             Pick::Resting => "resting",
+            Pick::Full { .. } => "full",
             Pick::Booting => "booting",
             Pick::AllCrashed => "crashed",
             Pick::NoDynos => "none",
@@ -308,7 +386,7 @@ mod tests {
     fn what_is_offered_follows_the_phases() {
         let fleet = Fleet::new(Clock::start());
         let (one, two) = (DynoName::new("web", 1), DynoName::new("web", 2));
-        let pick = |rest: bool| kind(&fleet.pick(|_| 0, |_, _| rest)).to_owned();
+        let pick = |rest: bool| kind(&fleet.pick(1, |_| 0, |_, _| rest)).to_owned();
         assert_eq!(pick(false), "none");
         fleet.starting(&DynoName::new("worker", 1), start(1));
         fleet.set(&DynoName::new("worker", 1), Phase::Up);
@@ -336,7 +414,8 @@ mod tests {
         let busy = fleet.starting(&name, start(1));
         fleet.set(&name, Phase::Up);
         busy.idle().await;
-        let Pick::Leased(lease) = fleet.pick(|_| 0, |_, _| false) else { panic!("not leased") };
+        let Pick::Leased(lease) = fleet.pick(1, |_| 0, |_, _| false) else { panic!("not leased") };
+        assert_eq!(kind(&fleet.pick(1, |_| 0, |_, _| false)), "full");
         let idle = busy.idle();
         tokio::pin!(idle);
         let waits = tokio::time::timeout(std::time::Duration::from_millis(1), idle.as_mut());

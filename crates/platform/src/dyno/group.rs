@@ -1,10 +1,10 @@
 //! Process groups: all processes of a dyno are signalled together, and none is left behind.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
@@ -18,8 +18,21 @@ pub(crate) struct Groups {
 
 #[derive(Debug, Default)]
 struct State {
-    live: BTreeSet<i32>,
+    live: BTreeMap<i32, Kind>,
     closed: bool,
+}
+
+/// What belongs to a group that is signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The processes of the group.
+    Group,
+    /// Those of the whole session that its leader leads: a shell with a terminal gives each job a
+    /// group of its own.
+    Session,
+    /// The helper of one more command in a container, which alone can end that: SIGQUIT asks it
+    /// to.
+    Helper,
 }
 
 impl Groups {
@@ -27,6 +40,7 @@ impl Groups {
     /// `None` if that was called.
     pub(super) fn start<T, E>(
         self: &Arc<Self>,
+        kind: Kind,
         spawn: impl FnOnce() -> Result<(T, i32), E>,
     ) -> Option<Result<(T, Group), E>> {
         let mut state = self.state.lock();
@@ -34,8 +48,8 @@ impl Groups {
             return None;
         }
         let started = spawn().map(|(process, id)| {
-            state.live.insert(id);
-            (process, Group { id, groups: Arc::clone(self) })
+            state.live.insert(id, kind);
+            (process, Group { id, kind, groups: Arc::clone(self) })
         });
         Some(started)
     }
@@ -44,8 +58,8 @@ impl Groups {
     pub(crate) fn kill_all(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        for id in std::mem::take(&mut state.live) {
-            signal(id, Signal::SIGKILL);
+        for (id, kind) in std::mem::take(&mut state.live) {
+            signal(id, kind, Signal::SIGKILL);
         }
     }
 }
@@ -54,6 +68,7 @@ impl Groups {
 #[derive(Debug)]
 pub(crate) struct Group {
     id: i32,
+    kind: Kind,
     groups: Arc<Groups>,
 }
 
@@ -67,56 +82,78 @@ impl Group {
     pub(crate) fn signal(&self, which: Signal) {
         // Under the lock: after `kill_all` the number may already belong to somebody else.
         let state = self.groups.state.lock();
-        if state.live.contains(&self.id) {
-            signal(self.id, which);
+        if state.live.contains_key(&self.id) {
+            signal(self.id, self.kind, which);
         }
     }
 
     /// Whether a process of the group still runs. Processes that have ended and were only not
     /// yet waited for (by an init that is late or does not do it) do not count.
     pub(crate) fn is_alive(&self) -> bool {
-        killpg(Pid::from_raw(self.id), None) != Err(Errno::ESRCH)
-            && running_in(self.id).unwrap_or(true)
+        let signalled = || killpg(Pid::from_raw(self.id), None) != Err(Errno::ESRCH);
+        (self.kind == Kind::Session || signalled())
+            && members(self.id, self.kind).is_none_or(|members| !members.is_empty())
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         let mut state = self.groups.state.lock();
-        if state.live.remove(&self.id) {
-            signal(self.id, Signal::SIGKILL);
+        if state.live.remove(&self.id).is_some() {
+            signal(self.id, self.kind, Signal::SIGKILL);
         }
     }
 }
 
-fn signal(group: i32, which: Signal) {
+fn signal(id: i32, kind: Kind, which: Signal) {
+    let which = match (kind, which) {
+        (Kind::Helper, Signal::SIGKILL) => Signal::SIGQUIT,
+        _ => which,
+    };
     // ESRCH means that all of them have ended, which is what every caller wants in the end.
-    let _ended = killpg(Pid::from_raw(group), which);
-}
-
-/// Looks through /proc for a process of this group that is no zombie; `None` where there is no
-/// such folder (macOS).
-fn running_in(group: i32) -> Option<bool> {
-    let processes = std::fs::read_dir("/proc/").ok()?;
-    let mut seen_any = false;
-    for process in processes.flatten() {
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
-        seen_any = true;
-        if state_and_group(&stat).is_some_and(|(state, id)| id == group && state != "Z") {
-            return Some(true);
+    let _ended = killpg(Pid::from_raw(id), which);
+    if kind == Kind::Session {
+        let others = members(id, kind).unwrap_or_default().into_iter();
+        for process in others.filter(|process| process.group != id) {
+            let _ended = kill(Pid::from_raw(process.id), which);
         }
     }
-    seen_any.then_some(false)
 }
 
-/// Fields 3 and 5 of proc(5)'s `stat`; field 2 is the name in parentheses, which may hold spaces
-/// and parentheses itself.
-fn state_and_group(stat: &str) -> Option<(&str, i32)> {
-    let (_, after_name) = stat.rsplit_once(')')?;
+/// The processes of a group or session that are no zombies, from /proc; `None` where there is no
+/// such folder (macOS).
+fn members(id: i32, kind: Kind) -> Option<Vec<Stat>> {
+    let processes = std::fs::read_dir("/proc/").ok()?;
+    let stat = |process: std::fs::DirEntry| {
+        stat(&std::fs::read_to_string(process.path().join("stat")).ok()?)
+    };
+    let all: Vec<Stat> = processes.flatten().filter_map(stat).collect();
+    let ours =
+        |process: &Stat| process.group == id || (kind == Kind::Session && process.session == id);
+    let seen_any = !all.is_empty();
+    let members = all.into_iter().filter(|process| !process.is_zombie && ours(process)).collect();
+    seen_any.then_some(members)
+}
+
+/// What proc(5)'s `stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    id: i32,
+    is_zombie: bool,
+    group: i32,
+    session: i32,
+}
+
+/// Fields 1, 3, 5 and 6; field 2 is the name in parentheses, which may hold spaces and parentheses
+/// itself.
+fn stat(line: &str) -> Option<Stat> {
+    let (before, after_name) = line.rsplit_once(')')?;
+    let id = before.split(' ').next()?.parse().ok()?;
     let mut fields = after_name.split_ascii_whitespace();
-    let state = fields.next()?;
+    let is_zombie = fields.next()? == "Z";
     let group = fields.nth(1)?.parse().ok()?;
-    Some((state, group))
+    let session = fields.next()?.parse().ok()?;
+    Some(Stat { id, is_zombie, group, session })
 }
 
 #[cfg(test)]
@@ -124,9 +161,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_state_and_group_whatever_the_name() {
-        assert_eq!(state_and_group("12 (a) b) S 1 77 77 0"), Some(("S", 77)));
-        assert_eq!(state_and_group("12 (sh) Z 1 12 12 0"), Some(("Z", 12)));
-        assert_eq!(state_and_group("nonsense"), None);
+    fn reads_state_group_and_session_whatever_the_name() {
+        let stat_of = |id, is_zombie, group, session| Some(Stat { id, is_zombie, group, session });
+        assert_eq!(stat("12 (a) b) S 1 77 78 0"), stat_of(12, false, 77, 78));
+        assert_eq!(stat("12 (sh) Z 1 12 12 0"), stat_of(12, true, 12, 12));
+        assert_eq!(stat("nonsense"), None);
     }
 }

@@ -1,32 +1,31 @@
 //! The life of one dyno: launch, watch, crash, wait, launch again, in Heroku's words.
 
-use std::collections::BTreeMap;
+use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use trace::{DynoId, DynoState, Event};
 
 use super::backoff::Backoff;
+use super::cycle::lifetime;
+use super::door::Door;
 use super::fleet::{Busy, Phase, Start};
-use super::port::Port;
-use super::spawner::{Launch, NotStarted, Process};
-use super::{ChildChange, Shared, shell};
+use super::measure::{Gauge, Look};
+use super::reach::Reach;
+use super::spawner::{Contained, Ends, Launch, NotStarted, Process};
+use super::{ChildChange, Shared, measure, shell};
+use crate::container::Container;
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
 
 /// The last output of a process that has ended is waited for so long; a daemon that left the group
 /// may hold the pipe for ever.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
-/// Readiness is asked for this often at first …
-const PROBE_FIRST: Duration = Duration::from_millis(5);
-/// … and this often at last.
-const PROBE_LAST: Duration = Duration::from_millis(100);
 
 /// What somebody wants of a dyno; the sender is answered when it is done.
 #[derive(Debug)]
@@ -42,7 +41,6 @@ pub(super) enum Order {
 pub(super) struct Life {
     pub(super) name: DynoName,
     dyno: DynoId,
-    command: String,
     pub(super) shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
     remove: CancellationToken,
@@ -67,6 +65,9 @@ enum Next {
 enum Watched {
     Exited,
     BootTimeout,
+    /// It used more than it may; with what is to be said of it.
+    Exceeded(Vec<String>),
+    Cycled,
     Ordered(Order),
     Removed,
 }
@@ -77,21 +78,23 @@ pub(super) struct Running {
     pub(super) process: Process,
     pub(super) busy: Arc<Busy>,
     readers: JoinSet<()>,
-    port: Option<Port>,
+    door: Option<Door>,
+    container: Option<Arc<Container>>,
     launched: Instant,
+    /// From launch until it is cycled.
+    lifetime: Duration,
 }
 
 impl Life {
     pub(super) fn new(
         name: DynoName,
-        command: String,
         shared: Arc<Shared>,
         orders: mpsc::Receiver<Order>,
         remove: CancellationToken,
     ) -> Self {
         let dyno = shared.tracer.dyno(&name.to_string());
         let (backoff, logged) = (Backoff::default(), "created");
-        Self { name, dyno, command, shared, orders, remove, backoff, logged }
+        Self { name, dyno, shared, orders, remove, backoff, logged }
     }
 
     /// Lives until it is removed.
@@ -127,6 +130,7 @@ impl Life {
         };
         match self.watch(&mut running).await {
             Watched::Exited => {
+                self.say_why_killed(&running);
                 let ran = running.launched.elapsed();
                 self.ended(running).await;
                 self.crashed(ran)
@@ -142,12 +146,21 @@ impl Life {
                 self.ended(running).await;
                 self.crashed(Duration::ZERO)
             }
+            Watched::Exceeded(lines) => {
+                lines.iter().for_each(|line| self.say(line));
+                let ran = running.launched.elapsed();
+                running.process.group.signal(nix::sys::signal::Signal::SIGKILL);
+                self.ended(running).await;
+                self.crashed(ran)
+            }
+            Watched::Cycled => {
+                self.say("Cycling");
+                self.come_back(running, None).await
+            }
             Watched::Ordered(Order::Restart(answer)) => {
                 self.backoff.reset();
                 self.say("Restarting");
-                self.enter(Phase::Restarting, "starting");
-                self.stop(running).await;
-                Next::Launch(Some(answer))
+                self.come_back(running, Some(answer)).await
             }
             Watched::Ordered(Order::Stop(answer)) => {
                 self.stop_for_good(running).await;
@@ -159,6 +172,12 @@ impl Life {
                 Next::End
             }
         }
+    }
+
+    async fn come_back(&mut self, running: Running, answer: Option<oneshot::Sender<()>>) -> Next {
+        self.enter(Phase::Restarting, "starting");
+        self.stop(running).await;
+        Next::Launch(answer)
     }
 
     async fn stop_for_good(&mut self, running: Running) {
@@ -195,18 +214,27 @@ impl Life {
     }
 
     async fn launch(&mut self) -> Result<Running, String> {
-        let port = if self.name.is_web() { self.shared.ports.take() } else { None };
-        let number = port.as_ref().map(Port::number);
-        let environment = self.environment(number);
+        let container =
+            self.shared.container(&self.name).await.map_err(|error| cannot_start(&error))?;
+        let network = container.as_ref().and_then(|container| container.network());
+        let door = if self.name.is_web() { self.shared.ports.door(network) } else { None };
+        let number = door.as_ref().map(Door::number);
+        let deployed = self.shared.deployed();
+        let command = deployed.command(&self.name).to_owned();
+        let environment = self.shared.environment(&deployed, &self.name, number);
         let launch = Launch {
-            command: self.command.clone(),
+            command: command.clone(),
             dir: self.shared.options.app_dir.clone(),
             env: environment.clone(),
+            ends: Ends::Output,
+            contained: container.clone().map(Contained::First),
         };
-        let start = Start { port: number, command: self.command.clone(), environment };
+        let shown = shell::shown(&command, number);
+        let release = deployed.release;
+        let reach = door.as_ref().map_or(Reach::Shared, |door| door.way().0);
+        let start = Start { port: number, command, release, environment, reach };
         let busy = self.shared.fleet.starting(&self.name, start);
         self.enter(Phase::Starting, "starting");
-        let shown = shell::shown(&self.command, number);
         self.say(&format!("Starting process with command `{shown}`"));
         if self.name.is_web() && number.is_none() {
             return Err("cannot start: the system has no free port".to_owned());
@@ -214,28 +242,19 @@ impl Life {
         let mut process = match self.shared.spawner.spawn(launch).await {
             Ok(process) => process,
             Err(NotStarted::Closed) => return Err("cannot start: shutting down".to_owned()),
-            Err(NotStarted::Refused(error)) => return Err(format!("cannot start: {error}")),
+            Err(NotStarted::Refused(error)) => return Err(cannot_start(&error)),
         };
         let pid = process.group.id();
         (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
-        self.shared.fleet.set_pid(&self.name, Some(pid));
+        self.shared.fleet.started(&self.name, pid, container.as_ref());
         let readers = self.read(&mut process);
         let launched = Instant::now();
-        if port.is_none() {
+        if door.is_none() {
             self.enter(Phase::Up, "up");
         }
-        Ok(Running { process, busy, readers, port, launched })
-    }
-
-    /// Weakest first: inherited, config vars, the platform's own, the caller's.
-    fn environment(&self, port: Option<u16>) -> Vec<(String, String)> {
-        let options = &self.shared.options;
-        let mut environment: BTreeMap<String, String> = shell::inherited().into_iter().collect();
-        environment.extend(options.config_vars.iter().cloned());
-        environment.insert("DYNO".to_owned(), self.name.to_string());
-        environment.extend(port.map(|port| ("PORT".to_owned(), port.to_string())));
-        environment.extend((options.env_for)(&self.name));
-        environment.into_iter().collect()
+        let seed = self.shared.tracer.now().0 ^ u64::from(pid.unsigned_abs());
+        let lifetime = lifetime(&self.shared.options.timing, seed);
+        Ok(Running { process, busy, readers, door, container, launched, lifetime })
     }
 
     fn read(&self, process: &mut Process) -> JoinSet<()> {
@@ -254,23 +273,42 @@ impl Life {
 
     /// Watches a process, and notes when a web dyno becomes ready.
     async fn watch(&mut self, running: &mut Running) -> Watched {
-        if let Some(port) = &running.port {
-            let boot = timeout(self.shared.options.timing.boot_timeout, accepts(port.number()));
+        let timing = &self.shared.options.timing;
+        let mut gauge = Gauge::new(running.container.clone(), timing.sample);
+        let door = running.door.as_ref();
+        let mut booting = door.is_some();
+        let boot = timeout(timing.boot_timeout, Door::opened(door.map(Door::way)));
+        tokio::pin!(boot);
+        loop {
             tokio::select! {
-                booted = boot => match booted {
-                    Ok(()) => self.enter(Phase::Up, "up"),
+                booted = &mut boot, if booting => match booted {
+                    Ok(()) => {
+                        booting = false;
+                        self.enter(Phase::Up, "up");
+                    }
                     Err(_) => return Watched::BootTimeout,
                 },
                 _ = running.process.child.wait() => return Watched::Exited,
+                () = sleep_until(running.launched + running.lifetime), if !booting => {
+                    return Watched::Cycled;
+                }
                 () = self.remove.cancelled() => return Watched::Removed,
                 order = self.orders.recv() => return ordered(order),
+                look = gauge.look() => match look {
+                    Look::Quiet => {}
+                    Look::Lines(lines) => lines.iter().for_each(|line| self.say(line)),
+                    Look::Exceeded(lines) => return Watched::Exceeded(lines),
+                },
             }
         }
-        tokio::select! {
-            _ = running.process.child.wait() => Watched::Exited,
-            () = self.remove.cancelled() => Watched::Removed,
-            order = self.orders.recv() => ordered(order),
-        }
+    }
+
+    /// If the kernel killed it for its memory before a look could show that, it is said now.
+    fn say_why_killed(&self, running: &Running) {
+        let container = running.container.as_ref();
+        let usage = container.and_then(|container| Some((container, container.cgroup().usage()?)));
+        let lines = usage.and_then(|(container, usage)| measure::exceeded(container, &usage));
+        lines.iter().flatten().for_each(|line| self.say(line));
     }
 
     /// After the end of the process: ends the rest of its group, reads what it still wrote, and
@@ -282,11 +320,17 @@ impl Life {
         let rest = async { while running.readers.join_next().await.is_some() {} };
         // Whoever still holds the pipe now has left the group; its words are not waited for.
         let _still_open = timeout(LAST_OUTPUT, rest).await;
+        if let Some(failure) = running.container.as_ref().and_then(|dead| dead.failure()) {
+            self.say(&format!("cannot start: {failure}"));
+        }
         self.say(&match status {
             Ok(status) => format!("Process exited with status {}", shell_status(status)),
             Err(error) => format!("Process exited, its status is unknown: {error}"),
         });
-        self.shared.fleet.set_pid(&self.name, None);
+        self.shared.fleet.ended(&self.name);
+        if let Some(container) = running.container {
+            container.remove().await;
+        }
         (self.shared.options.child_pid)(&self.name, ChildChange::Ended(pid));
     }
 
@@ -324,18 +368,13 @@ impl Life {
     }
 }
 
+fn cannot_start(error: &io::Error) -> String {
+    format!("cannot start: {error}")
+}
+
 /// No order can come any more only if everything is being dropped.
 fn ordered(order: Option<Order>) -> Watched {
     order.map_or(Watched::Removed, Watched::Ordered)
-}
-
-/// Returns when somebody accepts connections on the port. Asking is the only way to know.
-async fn accepts(port: u16) {
-    let mut wait = PROBE_FIRST;
-    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        sleep(wait).await;
-        wait = (wait * 2).min(PROBE_LAST);
-    }
 }
 
 /// The status as a shell tells it: 128 + n for signal n.

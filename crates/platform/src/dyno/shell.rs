@@ -1,9 +1,13 @@
 //! How a command of the Procfile becomes a process: through a shell, in a process group of its
 //! own, bound to our life where the system can do that.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use super::spawner::{Contained, Ends, Launch};
+use crate::container::ContainerCommand;
 
 /// What a dyno inherits from us; everything else is config vars and what the platform adds.
 /// Enough for programs to find each other and to speak the user's language, and no secrets.
@@ -28,34 +32,92 @@ const INHERITED: &[&str] = &[
 pub(crate) struct Shell {
     shell: PathBuf,
     setpriv: Option<PathBuf>,
+    setsid: Option<PathBuf>,
 }
 
 impl Shell {
-    /// Looks for `bash` (else `sh`), and for a `setpriv` that knows `--pdeathsig` (util-linux has
-    /// it, busybox's has not, macOS has none). Runs `setpriv` once, so it blocks for a moment.
+    /// Looks for `bash` (else `sh`), for a `setpriv` that knows `--pdeathsig` and a `setsid` that
+    /// knows `--wait` (util-linux's do, busybox's do not, macOS has none). Runs both once, so it
+    /// blocks for a moment.
     pub(crate) fn discover() -> Self {
         let shell = find("bash").unwrap_or_else(|| PathBuf::from("/bin/sh"));
-        Self { shell, setpriv: find("setpriv").filter(|path| knows_pdeathsig(path)) }
+        let setpriv = find("setpriv").filter(|path| works(path, &["--pdeathsig", "KILL", "--"]));
+        let setsid = find("setsid").filter(|path| works(path, &["--wait"]));
+        Self { shell, setpriv, setsid }
     }
 
-    /// The process for one command. Its environment is exactly `env`.
-    pub(crate) fn command(&self, line: &str, dir: &Path, env: &[(String, String)]) -> Command {
-        let mut command = match &self.setpriv {
-            // The kernel then kills the process when the thread that started it ends, however
-            // that comes about: nothing is left even after `kill -9` of ourselves.
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.shell);
-                command
-            }
-            None => Command::new(&self.shell),
-        };
-        command.arg("-c").arg(script(line, dir));
-        command.current_dir(dir).env_clear().envs(env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        command
+    /// The process for one command. Its environment is exactly that of the launch.
+    ///
+    /// # Errors
+    /// The terminal cannot be handed on.
+    pub(crate) fn command(&self, launch: &Launch) -> io::Result<Command> {
+        let mut words: Vec<&OsStr> = Vec::new();
+        // The kernel then kills the process when the thread that started it ends, however that
+        // comes about: nothing is left even after `kill -9` of ourselves.
+        if let Some(setpriv) = &self.setpriv {
+            words.push(setpriv.as_os_str());
+            words.extend(["--pdeathsig", "KILL", "--"].map(OsStr::new));
+        }
+        let shell = self.words(launch);
+        words.extend(shell.iter().map(OsString::as_os_str));
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(&launch.dir).env_clear();
+        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        connect(&mut command, &launch.ends)?;
+        // `setsid` makes a group by itself; one that leads a group already would have to fork.
+        if self.session(launch).is_none() {
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        }
+        Ok(command)
     }
+
+    /// The same in a container: the process is that of the container's helper, which ends as the
+    /// command does and leads a group of its own.
+    ///
+    /// # Errors
+    /// The container's files cannot be written, or the terminal cannot be handed on.
+    pub(crate) fn contained(&self, launch: &Launch, how: &Contained) -> io::Result<Command> {
+        let words = self.words(launch).iter().map(|word| word.display().to_string()).collect();
+        let inside = ContainerCommand { words, env: &launch.env };
+        let mut command = match how {
+            Contained::First(container) => container.start(&inside)?,
+            Contained::Further(container) => container.join(&inside)?,
+        };
+        connect(&mut command, &launch.ends)?;
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(command)
+    }
+
+    /// The shell with its command line, on a terminal as the leader of a session: only who leads
+    /// one has a terminal's signals (Ctrl-C) and job control.
+    fn words(&self, launch: &Launch) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(setsid) = self.session(launch) {
+            words
+                .extend([setsid.as_os_str(), "--ctty".as_ref(), "--wait".as_ref()].map(Into::into));
+        }
+        words.extend([self.shell.clone().into_os_string(), "-c".into()]);
+        words.push(script(&launch.command, &launch.dir).into());
+        words
+    }
+
+    fn session(&self, launch: &Launch) -> Option<&Path> {
+        self.setsid.as_deref().filter(|_| launch.ends.is_session())
+    }
+}
+
+/// Connects a process to what it reads and writes.
+fn connect(command: &mut Command, ends: &Ends) -> io::Result<()> {
+    match ends {
+        Ends::Output => command.stdin(Stdio::null()),
+        Ends::Pipes => command.stdin(Stdio::piped()),
+        Ends::Terminal(inner) => command.stdin(inner.try_clone()?),
+    };
+    match ends {
+        Ends::Output | Ends::Pipes => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Ends::Terminal(inner) => command.stdout(inner.try_clone()?).stderr(inner.try_clone()?),
+    };
+    Ok(())
 }
 
 /// The inherited part of a dyno's environment.
@@ -69,9 +131,10 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-fn knows_pdeathsig(setpriv: &Path) -> bool {
-    let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", "--", "true"]);
+/// Whether a tool knows these words (BusyBox's and others often do not), found out by running it.
+fn works(tool: &Path, words: &[&str]) -> bool {
+    let mut command = Command::new(tool);
+    command.args(words).arg("true");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -5,6 +5,7 @@
 //! are started by a thread that lives as long as they do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::{Group, Groups};
+use super::group::{Group, Groups, Kind};
 use super::shell::Shell;
+use crate::container::Container;
 
 /// Starts that may wait for the thread; further callers wait for a place.
 const QUEUE: usize = 64;
@@ -24,6 +26,36 @@ pub(crate) struct Launch {
     pub(crate) command: String,
     pub(crate) dir: PathBuf,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) ends: Ends,
+    /// In which container, if in one.
+    pub(crate) contained: Option<Contained>,
+}
+
+/// A process's part in a container.
+#[derive(Clone, Debug)]
+pub(crate) enum Contained {
+    /// The container's own command: it ends with it.
+    First(Arc<Container>),
+    /// One more command beside it.
+    Further(Arc<Container>),
+}
+
+/// What a process reads from and writes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Ends {
+    /// Reads nothing; two pipes take what it writes.
+    Output,
+    /// Three pipes.
+    Pipes,
+    /// A terminal, given as its inner side; the process leads a session on it.
+    Terminal(Arc<OwnedFd>),
+}
+
+impl Ends {
+    /// Whether the process leads a session, in which a shell gives each job a group of its own.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
 }
 
 /// A started process and its group.
@@ -85,8 +117,16 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     // The child is registered with this runtime, which reaps it.
     let _entered = runtime.enter();
     while let Some(Order { launch, reply }) = inbox.blocking_recv() {
-        let command = shell.command(&launch.command, &launch.dir, &launch.env);
-        let started = groups.start(|| spawn(command));
+        let kind = match &launch.contained {
+            None if launch.ends.is_session() => Kind::Session,
+            None | Some(Contained::First(_)) => Kind::Group,
+            Some(Contained::Further(_)) => Kind::Helper,
+        };
+        let command = || match &launch.contained {
+            None => shell.command(&launch),
+            Some(contained) => shell.contained(&launch, contained),
+        };
+        let started = groups.start(kind, || command().and_then(|command| spawn(command, kind)));
         let answer = match started {
             None => Err(NotStarted::Closed),
             Some(Err(error)) => Err(NotStarted::Refused(error)),
@@ -97,8 +137,10 @@ fn serve(mut inbox: mpsc::Receiver<Order>, runtime: &Handle, groups: &Arc<Groups
     }
 }
 
-fn spawn(command: std::process::Command) -> io::Result<(Child, i32)> {
-    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+fn spawn(command: std::process::Command, kind: Kind) -> io::Result<(Child, i32)> {
+    // A helper that is killed could not end what it started: its group asks it to.
+    let kill = kind != Kind::Helper;
+    let child = tokio::process::Command::from(command).kill_on_drop(kill).spawn()?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     // A child that was not waited for has an id; if it had none, dropping it would kill it.
     let id = id.ok_or_else(|| io::Error::other("the process has no id"))?;

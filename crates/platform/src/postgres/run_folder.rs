@@ -23,7 +23,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 
 use super::process::{self, Stamp};
-use super::random;
+use crate::random;
 
 const PREFIX: &str = "surgetank-";
 const OWNER: &str = "owner";
@@ -72,6 +72,13 @@ impl RunFolder {
         &self.path
     }
 
+    /// Its name, unique on this machine: what a run has elsewhere (control groups) is called so
+    /// too.
+    #[must_use]
+    pub fn name(&self) -> String {
+        name(&self.path)
+    }
+
     /// Writes down that the process group led by `pid` belongs to this run, so that it is killed
     /// with the run's other leftovers should this process be killed. Call it right after the child
     /// was started with a group of its own. A child that has ended already is not written down.
@@ -88,6 +95,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        crate::container::sweep(&self.name());
         remove(&self.path);
     }
 }
@@ -133,6 +141,10 @@ pub fn sweep_leftovers(parent: &Path) -> Vec<Swept> {
     swept
 }
 
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Whether the folder is ours to remove and its owner is dead.
 fn is_abandoned(path: &Path) -> bool {
     // Anybody may make a folder of this name in a shared temp folder and write numbers into it.
@@ -174,6 +186,7 @@ fn sweep(path: PathBuf) -> Swept {
     stopped.sort_unstable();
     stopped.dedup();
     process::wait_until(QUIT_LIMIT, || stopped.iter().all(|pid| Stamp::of(*pid).is_none()));
+    crate::container::sweep(&name(&path));
     remove(&path);
     tracing::info!(path = %path.display(), ?stopped, "leftovers of a killed run removed");
     Swept { path, stopped }

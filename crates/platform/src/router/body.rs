@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::code::Code;
 use super::exchange::Exchange;
+use super::link::Link;
 use crate::dyno::Lease;
 
 /// The answer of a dyno broke off; the client's connection is closed so that it notices.
@@ -64,21 +65,29 @@ impl Body for Answer {
 #[derive(Debug)]
 pub(super) struct Relay {
     inner: Incoming,
+    /// What brings the body.
+    link: Link,
     exchange: Exchange,
     status: u16,
     bytes: u64,
     idle: Duration,
-    silence: Pin<Box<Sleep>>,
+    /// Runs while a piece is waited for.
+    silence: Option<Pin<Box<Sleep>>>,
     /// Given back as soon as the dyno has said all, even if the client still reads.
     lease: Option<Lease>,
 }
 
 impl Relay {
-    pub(super) fn new(inner: Incoming, exchange: Exchange, status: u16, lease: Lease) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        link: Link,
+        exchange: Exchange,
+        status: u16,
+        lease: Lease,
+    ) -> Self {
         let idle = exchange.shared().timing.idle;
-        let silence = Box::pin(sleep(idle));
-        let mut relay =
-            Self { inner, exchange, status, bytes: 0, idle, silence, lease: Some(lease) };
+        let (silence, lease) = (None, Some(lease));
+        let mut relay = Self { inner, link, exchange, status, bytes: 0, idle, silence, lease };
         if relay.inner.is_end_stream() {
             relay.end(None);
         }
@@ -92,10 +101,15 @@ impl Relay {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match Pin::new(&mut self.inner).poll_frame(context) {
+        let mut polled = Pin::new(&mut self.inner).poll_frame(context);
+        if polled.is_pending() {
+            self.link.drive(context);
+            polled = Pin::new(&mut self.inner).poll_frame(context);
+        }
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                self.silence.as_mut().reset(Instant::now() + self.idle);
+                self.silence = None;
                 // Nobody asks again for what follows the last frame of a known length.
                 if self.inner.is_end_stream() {
                     self.end(None);
@@ -110,11 +124,15 @@ impl Relay {
                 self.end(None);
                 Poll::Ready(None)
             }
-            Poll::Pending if self.silence.as_mut().poll(context).is_ready() => {
+            Poll::Pending => {
+                let idle = self.idle;
+                let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(idle)));
+                if silence.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
                 self.end(Some(Code::H15));
                 Poll::Ready(Some(Err(BrokenOff)))
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -141,16 +159,18 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Upload {
     inner: Incoming,
-    progress: watch::Sender<Progress>,
+    /// Nothing where there is no body.
+    progress: Option<watch::Sender<Progress>>,
 }
 
 impl Upload {
-    pub(super) fn new(inner: Incoming) -> (Self, watch::Receiver<Progress>) {
-        let now = Instant::now();
-        let first =
-            if inner.is_end_stream() { Progress::Sent(now) } else { Progress::Sending(now) };
-        let (progress, watcher) = watch::channel(first);
-        (Self { inner, progress }, watcher)
+    /// With no watcher where there is no body: all of the request is sent at once then.
+    pub(super) fn new(inner: Incoming) -> (Self, Option<watch::Receiver<Progress>>) {
+        if inner.is_end_stream() {
+            return (Self { inner, progress: None }, None);
+        }
+        let (progress, watcher) = watch::channel(Progress::Sending(Instant::now()));
+        (Self { inner, progress: Some(progress) }, Some(watcher))
     }
 }
 
@@ -164,6 +184,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_frame(context);
+        let Some(told) = &this.progress else { return polled };
         let now = Instant::now();
         let progress = match &polled {
             Poll::Pending => return Poll::Pending,
@@ -172,7 +193,7 @@ impl Body for Upload {
             Poll::Ready(Some(Err(_))) => Progress::Broken,
             Poll::Ready(None) => Progress::Sent(now),
         };
-        this.progress.send_replace(progress);
+        told.send_replace(progress);
         polled
     }
 

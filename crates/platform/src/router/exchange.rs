@@ -7,23 +7,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode};
-use trace::{DynoId, Event, HttpServed, Micros};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use trace::{DynoId, Event, HttpServed, Micros, TraceId};
 
 use super::body::Answer;
-use super::code::Code;
-use super::{Shared, headers};
+use super::code::{Code, Mistake};
+use super::{Shared, headers, identity};
 use crate::name::DynoName;
 
 /// One request under way. If it is dropped before it was finished, the client has gone (H27).
 #[derive(Debug)]
 pub(super) struct Exchange {
     shared: Arc<Shared>,
-    method: String,
-    path: String,
-    host: String,
-    pub(super) request_id: String,
-    pub(super) forwarded_for: String,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    pub(super) request_id: HeaderValue,
+    pub(super) forwarded_for: HeaderValue,
+    trace: TraceId,
+    /// The one that was made for it, where the client sent none that is well-formed.
+    pub(super) traceparent: Option<HeaderValue>,
     pub(super) received: Micros,
     attempt: Option<Attempt>,
     accepted: Option<Micros>,
@@ -39,25 +42,52 @@ struct Attempt {
 
 impl Exchange {
     pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>, client: SocketAddr) -> Self {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| request.uri().host()).unwrap_or("").to_owned();
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let request_id = match headers::request_id(request.headers()) {
-            Some(id) => id.to_owned(),
-            None => uuid(shared.random(), shared.random()),
+        let headers = request.headers();
+        let request_id = match headers::request_id(headers) {
+            Some(id) => id.clone(),
+            None => identity::request_id(shared.random(), shared.random()),
+        };
+        let given = headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let (trace, traceparent) = match given.and_then(TraceId::of_traceparent) {
+            Some(trace) => (trace, None),
+            None => {
+                let (trace, made) = identity::trace([(); 3].map(|()| shared.random()));
+                (trace, Some(made))
+            }
         };
         Self {
             shared: Arc::clone(shared),
-            method: request.method().to_string(),
-            path,
-            host,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: headers.get(header::HOST).cloned(),
             request_id,
-            forwarded_for: headers::forwarded_for(request.headers(), client),
+            forwarded_for: headers::forwarded_for(headers, client),
+            trace,
+            traceparent,
             received: shared.tracer.now(),
             attempt: None,
             accepted: None,
             told: false,
         }
+    }
+
+    /// Tells of a request that could not be read: nothing is known of it but where it came from.
+    pub(super) fn malformed(shared: &Shared, client: SocketAddr) {
+        let code = Code::H26(Mistake::Malformed);
+        let request_id = identity::request_id(shared.random(), shared.random());
+        let line = Line {
+            method: "",
+            path: "",
+            host: "",
+            request_id: text(&request_id),
+            forwarded_for: &client.ip().to_string(),
+            attempt: None,
+            service: None,
+            status: code.status(),
+            bytes: 0,
+            code: Some(code),
+        };
+        shared.hub.heroku("router", &line.to_string());
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -104,7 +134,19 @@ impl Exchange {
             if forced { (Some(Code::H24), Code::H24.status()) } else { (code, status) };
         let at = self.shared.tracer.now();
         let service = self.accepted.map(|accepted| at.since(accepted));
-        let line = Line { exchange: self, service, status, bytes, code };
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let line = Line {
+            method: self.method.as_str(),
+            path,
+            host: self.host.as_ref().map(text).or_else(|| self.uri.host()).unwrap_or(""),
+            request_id: text(&self.request_id),
+            forwarded_for: text(&self.forwarded_for),
+            attempt: self.attempt.as_ref(),
+            service,
+            status,
+            bytes,
+            code,
+        };
         self.shared.hub.heroku("router", &line.to_string());
         let dyno = match &self.attempt {
             Some(attempt) => self.shared.tracer.dyno(&attempt.name.to_string()),
@@ -114,10 +156,12 @@ impl Exchange {
             at,
             dyno,
             method: self.method.as_str().into(),
-            path: self.path.as_str().into(),
+            path: path.into(),
             status,
             code: code.map_or("", Code::name).into(),
             service: service.unwrap_or_default(),
+            request_id: text(&self.request_id).into(),
+            trace: self.trace,
         })));
     }
 }
@@ -128,9 +172,19 @@ impl Drop for Exchange {
     }
 }
 
+/// A header as text; one that is none is not shown.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("")
+}
+
 /// Heroku's router log line; unknown values stay empty.
 struct Line<'a> {
-    exchange: &'a Exchange,
+    method: &'a str,
+    path: &'a str,
+    host: &'a str,
+    request_id: &'a str,
+    forwarded_for: &'a str,
+    attempt: Option<&'a Attempt>,
     service: Option<Micros>,
     status: u16,
     bytes: u64,
@@ -139,21 +193,23 @@ struct Line<'a> {
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Exchange { method, path, host, request_id, forwarded_for, .. } = self.exchange;
-        let dyno = &self.exchange.attempt;
+        let Line { method, path, host, request_id, forwarded_for, attempt, .. } = self;
         match self.code {
             None => f.write_str("at=info")?,
             Some(code) => {
                 let (name, description) = (code.name(), code.description());
                 write!(f, "{} code={name} desc=\"{description}\"", code.prefix())?;
+                if let Code::H26(mistake) = code {
+                    write!(f, " cause=\"{}\"", mistake.cause())?;
+                }
             }
         }
         write!(f, " method={method} path=\"{path}\" host={host} request_id={request_id}")?;
         write!(f, " fwd=\"{forwarded_for}\" dyno=")?;
-        if let Some(attempt) = dyno {
+        if let Some(attempt) = attempt {
             write!(f, "{}", attempt.name)?;
         }
-        let connect = Millis(dyno.as_ref().map(|attempt| attempt.connect));
+        let connect = Millis(attempt.map(|attempt| attempt.connect));
         write!(f, " connect={connect} service={}", Millis(self.service))?;
         write!(f, " status={} bytes={} protocol=http", self.status, self.bytes)
     }
@@ -165,38 +221,5 @@ struct Millis(Option<Micros>);
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |span| write!(f, "{}ms", span.0 / 1000))
-    }
-}
-
-/// 128 random bits as a UUID of version 4 (RFC 9562 §5.4).
-fn uuid(high: u64, low: u64) -> String {
-    let high = (high & 0xffff_ffff_ffff_0fff) | 0x4000;
-    let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_id_is_a_random_uuid() {
-        assert_eq!(uuid(0, 0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert!(
-            headers::request_id(&{
-                let mut map = hyper::HeaderMap::new();
-                map.insert(headers::REQUEST_ID, uuid(1, 2).parse().unwrap());
-                map
-            })
-            .is_some()
-        );
     }
 }

@@ -89,10 +89,55 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             std::thread::sleep(Duration::from_millis(millis));
             reply(&mut stream, &dyno)
         }
+        "/upgrade" => {
+            let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                          Upgrade: shout\r\n\r\nHELLO ";
+            stream.write_all(agreed.as_bytes())?;
+            shout(reader, &mut stream)
+        }
+        "/switch" => stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+        "/length" => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"),
+        "/bare" => stream.write_all(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"),
+        "/status" => {
+            let phrase = "a".repeat(8192);
+            stream
+                .write_all(format!("HTTP/1.1 200 {phrase}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        }
+        "/set" => {
+            let (name, length) = query(&path);
+            let value = "v".repeat(length);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{name}: {value}\r\n\r\n");
+            stream.write_all(head.as_bytes())
+        }
+        "/many" => {
+            let headers = "x-one: of many\r\n".repeat(query(&path).1);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{headers}\r\n");
+            stream.write_all(head.as_bytes())
+        }
         "/headers" => reply(&mut stream, &head),
         "/echo" => echo(&head, reader, &mut stream),
         "/missing" => stream.write_all(b"HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n"),
         _ => reply(&mut stream, &dyno),
+    }
+}
+
+/// `name` and `7` of `/path?name=7`.
+fn query(path: &str) -> (&str, usize) {
+    let pair = path.split_once('?').and_then(|(_, query)| query.split_once('='));
+    let (name, number) = pair.expect("the test asks for something");
+    (name, number.parse().expect("the test asks for a number"))
+}
+
+/// Sends every letter back in capitals, until there are no more.
+fn shout(mut from: impl Read, to: &mut TcpStream) -> std::io::Result<()> {
+    let mut piece = [0; 4096];
+    loop {
+        let read = from.read(&mut piece)?;
+        if read == 0 {
+            return to.write_all(b" BYE");
+        }
+        piece.make_ascii_uppercase();
+        to.write_all(&piece[..read])?;
     }
 }
 

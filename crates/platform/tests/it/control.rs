@@ -104,8 +104,8 @@ async fn time_and_output_of_a_command_are_bounded() {
 async fn controlled() -> (Stage, Server, Client) {
     let (stage, _) = two_workers().await;
     let info = serde_json::json!({"router": "here"});
-    let dynos = Arc::clone(&stage.dynos);
-    let staging = Staging { dynos, hub: stage.hub.clone(), tally: None, info };
+    let platform = stage.platform(|_| ());
+    let staging = Staging { platform, tally: None, maintenance: None, info };
     let paths = candidates(stage.dir.path(), &stage.dir.path().join("run"));
     let server = Server::start(&paths, Arc::new(staging)).await;
     let server = server.expect("the folder can be written to");

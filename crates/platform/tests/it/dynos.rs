@@ -169,6 +169,63 @@ async fn a_crash_is_answered_at_once_and_then_with_patience() {
 }
 
 #[tokio::test]
+async fn a_dyno_is_cycled_when_its_time_is_over() {
+    let stage = Stage::new("worker: echo here; exec sleep 1000", "worker=1", |options| {
+        options.timing.cycle_after = Duration::from_millis(300);
+        options.timing.cycle_spread = Duration::from_millis(10);
+    })
+    .await;
+    stage.line("heroku[worker.1]: Cycling").await;
+    let first = stage.groups()[0];
+    soon("the next process", async {
+        while stage.groups().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(!runs(first), "the old process ended before the new one started");
+    stage.dynos.shutdown().await;
+    let lines = stage.lines("worker.1");
+    let start = lines.iter().position(|line| line.ends_with("Cycling")).unwrap();
+    assert_eq!(
+        lines[start..start + 4],
+        [
+            "heroku[worker.1]: Cycling",
+            "heroku[worker.1]: State changed from up to starting",
+            "heroku[worker.1]: Stopping all processes with SIGTERM",
+            "heroku[worker.1]: Process exited with status 143",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deployed_is_what_starts_next() {
+    let procfile = "worker: echo one=$FOO; exec sleep 1000\nold: exec sleep 1000";
+    let stage = Stage::new(procfile, "worker=2,old=1", |_| ()).await;
+    stage.until("worker.2", DynoState::Up).await;
+    stage.until("old.1", DynoState::Up).await;
+    let deployed = platform::Deployed {
+        release: 7,
+        procfile: platform::Procfile::parse(
+            "worker: echo two=$FOO; exec sleep 1000\nnew: exec sleep 1000",
+        )
+        .unwrap(),
+        config_vars: vec![("FOO".to_owned(), "s3cret".to_owned())],
+    };
+    assert!(!format!("{deployed:?}").contains("s3cret"));
+    stage.dynos.deploy(deployed).await.unwrap();
+    stage.line("app[worker.1]: two=s3cret").await;
+    stage.line("app[worker.2]: two=s3cret").await;
+    stage.line("heroku[old.1]: State changed from up to down").await;
+    let two = |dynos: &[platform::DynoInfo]| dynos.len() == 2;
+    soon("old.1 gone", stage.dynos.wait_until(two)).await;
+    assert!(stage.dynos.ps().iter().all(|dyno| dyno.release == 7));
+    assert_eq!(stage.dynos.formation().await.to_string(), "worker=2, new=0");
+    stage.dynos.shutdown().await;
+    gone(&stage.groups()).await;
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_exist_is_a_crash() {
     let stage = Stage::new("worker: no-such-program-here", "worker=1", |_| ()).await;
     stage.line("Process exited with status 127").await;

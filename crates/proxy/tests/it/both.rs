@@ -31,6 +31,38 @@ async fn simple_and_extended_queries() {
 }
 
 #[tokio::test]
+async fn a_statement_that_names_its_trace_joins_its_request_to_it() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let client = fixture.connect_as("web.1").await;
+        let tagged = |text: &str| {
+            format!("{text} /*action='x',traceparent='00-{TRACE}-b7ad6b7169203331-01'*/")
+        };
+        client.batch_execute("SELECT 1").await.unwrap();
+        client.batch_execute(&tagged("SELECT 2")).await.unwrap();
+        client.query(&tagged("SELECT $1::int"), &[&3_i32]).await.unwrap();
+        client.batch_execute("SELECT 4 /* no trace */;").await.unwrap();
+        testkit::wait_until(SOON, || fixture.requests().len() >= 5).await;
+        let traced = |event| match event {
+            Event::RequestTraced(traced) => Some(traced),
+            _ => None,
+        };
+        let traced: Vec<_> = fixture.all_events().into_iter().filter_map(traced).collect();
+        assert_eq!(traced.iter().map(|t| t.trace.to_string()).collect::<Vec<_>>(), [TRACE, TRACE]);
+        let requests = fixture.requests();
+        for (traced, meant) in traced.iter().zip([requests[1], requests[2]]) {
+            assert_eq!(traced.session, meant.session);
+            let before: Vec<_> = requests.iter().filter(|r| r.arrived <= traced.at).collect();
+            assert_eq!(**before.last().unwrap(), meant);
+            assert!(traced.at <= meant.done);
+        }
+        drop(client);
+        fixture.end().await;
+    }
+}
+
+#[tokio::test]
 async fn every_request_is_recorded() {
     for mode in MODES {
         let fixture = Fixture::start(mode).await;

@@ -4,8 +4,8 @@
 use trace::{
     ActivitySampled, BackendPid, BackendSample, Blame, DynoId, DynoState, Fingerprint, HttpServed,
     LimitCause, LimitChanged, LockWaitSampled, LogLine, Micros, Outcome, PinCause, PlanSeen,
-    PoolSampled, Refusal, Request, RequestKind, SessionId, SqlState, StatementSampled,
-    StatementSeen, TableSampled, TransactionState,
+    PoolSampled, Refusal, Request, RequestKind, RequestTraced, SessionId, SqlState,
+    StatementSampled, StatementSeen, TableSampled, TraceId, TransactionState,
 };
 
 /// Bytes that no recorder wrote, and what is wrong with them.
@@ -76,9 +76,9 @@ macro_rules! newtypes {
     )+};
 }
 
-newtypes!(Micros, DynoId, SessionId, BackendPid, Fingerprint, SqlState);
+newtypes!(Micros, DynoId, SessionId, BackendPid, Fingerprint, SqlState, TraceId);
 
-impl Field for [u8; 5] {
+impl<const N: usize> Field for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
@@ -238,6 +238,22 @@ records! {
     StatementSampled { at, statement, calls, exec, rows, blocks }
     TableSampled { at, table, seq_scans, seq_rows_read, index_scans, live_rows }
     PlanSeen { at, statement, json }
-    HttpServed { at, dyno, method, path, status, code, service }
+    HttpServed { at, dyno, method, path, status, code, service, request_id, trace }
+    RequestTraced { at, session, trace }
     LogLine { at, dyno, text }
+}
+
+/// An [`HttpServed`] of before it had a request id and a trace.
+pub(super) fn http_served_untraced(bytes: &mut Bytes<'_>) -> Result<HttpServed, Corrupt> {
+    Ok(HttpServed {
+        at: Field::take(bytes)?,
+        dyno: Field::take(bytes)?,
+        method: Field::take(bytes)?,
+        path: Field::take(bytes)?,
+        status: Field::take(bytes)?,
+        code: Field::take(bytes)?,
+        service: Field::take(bytes)?,
+        request_id: Box::default(),
+        trace: TraceId::NONE,
+    })
 }

@@ -42,11 +42,16 @@ pub(crate) fn list(args: &Args) -> anyhow::Result<Exit> {
             out::line(&format!("=== {process_type}: {} ({count})", dyno.command))?;
             process_type.clone_into(&mut last_type);
         }
-        let since = jiff::Timestamp::from_microsecond(i64::try_from(dyno.since.0)?)?;
-        let since = since.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y/%m/%d %H:%M:%S %z");
+        let since = time(dyno.since.0)?;
         out::line(&format!("{}: {} {since}", dyno.name, state(dyno)))?;
     }
     Ok(Exit::Good)
+}
+
+/// A time in microseconds since the Unix epoch, as Heroku's lists show it.
+pub(super) fn time(micros: u64) -> anyhow::Result<String> {
+    let at = jiff::Timestamp::from_microsecond(i64::try_from(micros)?)?;
+    Ok(at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y/%m/%d %H:%M:%S %z").to_string())
 }
 
 fn state(dyno: &platform::DynoInfo) -> String {

@@ -1,4 +1,6 @@
-//! `surgetank record list|show`: which recordings there are, and what is in one.
+//! `surgetank record list|show|requests`: which recordings there are, and what is in one.
+
+mod requests;
 
 use std::path::{Path, PathBuf};
 
@@ -35,12 +37,14 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    Requests(requests::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
         Verb::List { json } => list(*json),
         Verb::Show { recording, json } => show(recording.as_deref(), *json),
+        Verb::Requests(args) => requests::run(args),
     }
 }
 

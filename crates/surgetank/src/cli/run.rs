@@ -1,38 +1,79 @@
-//! `surgetank run [--dyno A,B] -- CMD`: one command in the environments of dynos, side by side.
+//! `surgetank run CMD`: a one-off dyno; with `--dyno A,B`: one command in the environments of these
+//! dynos, side by side.
 
 use std::time::Duration;
 
 use platform::control::RunOrder;
-use platform::{Aspect, DynoName, RunComparison, RunOutcome, RunResult};
+use platform::{Aspect, DynoName, OneOff, RunComparison, RunResult};
 
-use super::up::control;
+use super::attach::attached;
+use super::up::{app_name, control};
 use crate::exit::Exit;
 use crate::out;
 
-/// Run a command in the environment of one dyno, or of several side by side
+/// Run a command in a one-off dyno, or in the environments of dynos side by side
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Single quotes keep $PORT for the dyno's shell:\n  \
+#[command(after_help = "surgetank run bash: a dyno of its own, with this terminal; it ends when \
+    the connection ends.\n\nSingle quotes keep $PORT for the dyno's shell:\n  \
     surgetank run --dyno web.1,web.2 -- 'curl -s localhost:$PORT/checkout'\n\n\
     Exit code: the command's own; on several dynos 0 if they agree and 1 if they differ.")]
 pub(crate) struct Args {
-    /// The dynos, `web.1,web.2`
-    #[arg(short, long, value_delimiter = ',', default_value = "web.1")]
+    /// In the environments of these dynos, `web.1,web.2`, at the same time
+    #[arg(short, long, value_delimiter = ',')]
     dyno: Vec<DynoName>,
-    /// Kill it after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    /// With --dyno: kill it after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "dyno")]
     timeout: u64,
-    /// Print JSON
-    #[arg(long)]
+    /// With --dyno: print JSON
+    #[arg(long, requires = "dyno")]
     json: bool,
+    /// Give the command no terminal, also if there is one here
+    #[arg(long, conflicts_with = "dyno")]
+    no_tty: bool,
     /// The command; several words are joined for the dyno's shell
-    #[arg(required = true, last = true)]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
 
+/// Run a command in a one-off dyno; what it writes goes to the log
+#[derive(Debug, clap::Args)]
+pub(crate) struct DetachedArgs {
+    /// The command; several words are joined for the dyno's shell
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+pub(crate) fn detached(args: &DetachedArgs) -> anyhow::Result<Exit> {
+    let order = OneOff { command: shell_line(&args.command), ..OneOff::default() };
+    let dyno = control(async |client| Ok(client.run_detached(&order).await?))?;
+    out::talk(&format!("Running {} on {}... up, {dyno}", order.command, app_name()?));
+    out::talk(&format!("Use `surgetank logs --dyno {dyno}` to view the output"));
+    Ok(Exit::Good)
+}
+
+/// One word is a whole command line already; of several, those with a space or a quote are quoted.
+fn shell_line(words: &[String]) -> String {
+    if let [line] = words {
+        return line.clone();
+    }
+    let word = |word: &String| {
+        if word.contains([' ', '"']) {
+            format!("\"{}\"", word.replace('"', "\\\""))
+        } else {
+            word.clone()
+        }
+    };
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.dyno.is_empty() {
+        let (command, tty) = (shell_line(&args.command), !args.no_tty);
+        return control(async |client| attached(client, command, tty).await);
+    }
     let order = RunOrder {
         dynos: args.dyno.clone(),
-        command: args.command.join(" "),
+        command: shell_line(&args.command),
         timeout: Duration::from_secs(args.timeout),
     };
     let comparison = control(async |client| Ok(client.run_compare(&order).await?))?;
@@ -45,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         out::line(&side_by_side(&comparison))?;
     }
     Ok(match comparison.results.as_slice() {
-        [only] => Exit::Passed(code(only)),
+        [only] => Exit::Passed(u8::try_from(only.outcome.code()).unwrap_or(1)),
         _ if same(&comparison) => Exit::Good,
         _ => Exit::BadAnswer,
     })
@@ -53,16 +94,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn same(comparison: &RunComparison) -> bool {
     !comparison.differs_in(Aspect::Status) && !comparison.differs_in(Aspect::Output)
-}
-
-/// As a shell has it: 128 and the signal's number; 124 like timeout(1).
-fn code(result: &RunResult) -> u8 {
-    let code = match result.outcome {
-        RunOutcome::Exited(code) => code,
-        RunOutcome::Signalled(signal) => 128 + signal,
-        RunOutcome::TimedOut => 124,
-    };
-    u8::try_from(code).unwrap_or(1)
 }
 
 /// One column per dyno, one row per aspect; a row that differs is marked.
@@ -127,4 +158,18 @@ fn layout(rows: &[Row]) -> String {
         format!("{} {:<names$}  {}", row.mark, row.name, cells.join("  ")).trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_a_line_for_the_shell() {
+        let line = |words: &[&str]| {
+            shell_line(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(line(&["echo $PORT; ls"]), "echo $PORT; ls");
+        assert_eq!(line(&["sh", "-c", "echo \"a b\""]), r#"sh -c "echo \"a b\"""#);
+    }
 }

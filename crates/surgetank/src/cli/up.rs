@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use platform::control::{self, Client, Server};
+use platform::{Api, Egress};
 
 use super::PostgresArgs;
 use super::proxy::ModeArg;
 use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
-use crate::shutdown::{interrupted, on_runtime, until_interrupted};
-use crate::staging::{self, Database, Plan, Staging};
+use crate::shutdown::{Orderly, interrupted, on_runtime, until_interrupted_twice};
+use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
 
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "From another terminal in the same folder: surgetank ps, logs --tail, \
-    ps:scale web=3, run --dyno web.1,web.2 -- CMD, diagnose.")]
+    ps:scale web=3, config:set NAME=VALUE, releases, run CMD, run --dyno web.1,web.2 -- CMD, \
+    diagnose.\n\nEach start is a release of the folder as it is: the Procfile's `release` process \
+    runs first, and its failure ends the start.")]
 pub(crate) struct Args {
     /// How many dynos of each type: `web=2,worker=1` [default: one web]
     #[arg(short = 'm', long, value_name = "FORMATION", default_value = "")]
@@ -46,13 +49,29 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(8..=1000))]
     max_connections: u32,
 
-    /// A config var of the app: NAME=VALUE
+    /// Set a config var of the app, as `config:set` does: NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = config_var)]
     env: Vec<(String, String)>,
 
     /// Run this in the app's environment before the dynos start: `surgetank storefront setup`
     #[arg(long, value_name = "CMD")]
     setup: Option<String>,
+
+    /// The Platform API's port on loopback, for Heroku's own command line; 0 for the last one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    api_port: u16,
+
+    /// How dynos are kept apart
+    #[arg(long, value_enum, default_value_t = Wanted::Auto)]
+    isolation: Wanted,
+
+    /// What contained dynos reach over the network
+    #[arg(long, value_enum, default_value_t = EgressArg::Database)]
+    egress: EgressArg,
+
+    /// A file or folder that contained dynos see too, read-only (a language outside of /usr)
+    #[arg(long, value_name = "PATH")]
+    bind: Vec<PathBuf>,
 
     /// Seed of the router's choices
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -62,7 +81,25 @@ pub(crate) struct Args {
     postgres: PostgresArgs,
 }
 
-fn config_var(text: &str) -> Result<(String, String), String> {
+/// What contained dynos reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum EgressArg {
+    /// Only their database
+    Database,
+    /// All that this machine reaches; they share its network
+    All,
+}
+
+impl From<EgressArg> for Egress {
+    fn from(egress: EgressArg) -> Self {
+        match egress {
+            EgressArg::Database => Self::Database,
+            EgressArg::All => Self::All,
+        }
+    }
+}
+
+pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
@@ -70,11 +107,11 @@ fn config_var(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    until_interrupted(start_and_serve(args))?;
+    until_interrupted_twice(async |orderly| start_and_serve(args, orderly).await)?;
     Ok(Exit::Good)
 }
 
-async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
     let app_dir =
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
     platform::Procfile::read(&app_dir)?;
@@ -91,6 +128,8 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
         app_dir: app_dir.clone(),
         formation: args.formation.clone(),
         config_vars: args.env.clone(),
+        apart: apart(&args)?,
+        keeps_releases: true,
         mode: args.mode.into(),
         limit: args.limit,
         router: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
@@ -98,31 +137,49 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     };
     let recording = plan.recording.clone();
     let staging = Staging::start(&database, plan).await?;
-    let controlled = Arc::new(staging.controlled());
-    let server = Server::start(&sockets(&app_dir), controlled).await?;
+    let controlled = Arc::new(staging.controlled().context("an app that keeps its releases")?);
+    let server = Server::start(&sockets(&app_dir), Arc::clone(&controlled)).await?;
+    let api_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.api_port);
+    let api = Api::start(controlled, api_address).await?;
     progress.done();
     out::talk(&format!(
-        "http://{} · PostgreSQL {} · {:?} · recording into {}\nCtrl-C ends it",
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\n\
+         For Heroku's own command line, paste:\n{}\nCtrl-C ends it",
         staging.address(),
         database.version(),
         args.mode,
-        recording.display()
+        recording.display(),
+        staging.apart(),
+        api.exports()
     ));
     let mut lines = staging.hub().tail(platform::LogFilter::default());
+    // Not before it serves: what has only begun to start is dropped at the first signal.
+    let asked = interrupted();
+    tokio::pin!(asked);
+    orderly.begin();
     loop {
         tokio::select! {
             line = lines.next() => match line {
                 Some(line) => out::line(&line.to_string())?,
                 None => break,
             },
-            asked = interrupted() => { asked?; break; }
+            asked = asked.as_mut() => { asked?; break; }
         }
     }
     out::talk("stopping");
+    api.shutdown().await;
     server.shutdown().await;
     staging.stop().await?;
     database.stop().await;
     Ok(())
+}
+
+fn apart(args: &Args) -> anyhow::Result<Apart> {
+    let found = |path: &PathBuf| {
+        std::fs::canonicalize(path).with_context(|| format!("--bind {}", path.display()))
+    };
+    let binds = args.bind.iter().map(found).collect::<anyhow::Result<_>>()?;
+    Ok(Apart { wanted: args.isolation, egress: args.egress.into(), binds })
 }
 
 async fn set_up(
@@ -148,6 +205,11 @@ fn recording_name() -> String {
 
 fn sockets(app_dir: &Path) -> Vec<PathBuf> {
     control::candidates(app_dir, &control::runtime_dir())
+}
+
+/// What the app in this folder is called: as the folder is.
+pub(crate) fn app_name() -> anyhow::Result<String> {
+    Ok(platform::app_name(&std::env::current_dir()?))
 }
 
 /// Does something with the app that `surgetank up` runs in this folder.

@@ -156,6 +156,8 @@ impl Stage {
             app_dir: self.app_dir.path().to_owned(),
             formation: "web=2,worker=1".to_owned(),
             config_vars: self.config_vars.clone(),
+            apart: staging::Apart::processes(),
+            keeps_releases: false,
             mode,
             limit: None,
             router: ANY_PORT,

@@ -62,6 +62,7 @@ impl Leased<'_> {
         self.talk.drop_unnamed();
         let reading = told.read(text, &self.talk.journal);
         self.mind_unlisten(text, reading.kind);
+        self.talk.journal.mind_trace(text);
         if !is_whole {
             self.talk.pin(PinCause::Unknown, reading.fingerprint);
         }
@@ -90,6 +91,7 @@ impl Leased<'_> {
         }
         let parse = Parse::read(content).map_err(|error| malformed(&error))?;
         self.mind_unlisten(parse.query, sql::Kind::Other);
+        self.talk.journal.mind_trace(parse.query);
         let rest = statements::content(content, &parse);
         if parse.name.is_empty() {
             let reading = told.read(parse.query, &self.talk.journal);

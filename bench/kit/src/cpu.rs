@@ -6,14 +6,19 @@ use anyhow::Context;
 
 /// User and system time of a process with all its threads, since it started.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CpuTime {
+pub struct CpuTime {
     ticks: u64,
 }
 
 impl CpuTime {
+    /// The time so far.
+    ///
     /// From `/proc/PID/stat`, fields 14 and 15 (proc(5)); the second field may hold spaces, so
     /// counting begins behind its closing bracket.
-    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// There is no such process, or no such file on this system.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
         let path = format!("/proc/{pid}/stat");
         let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         let fields: Vec<&str> =
@@ -24,7 +29,10 @@ impl CpuTime {
     }
 
     /// The time used since `earlier`.
-    pub(crate) fn since(self, earlier: Self) -> anyhow::Result<Duration> {
+    ///
+    /// # Errors
+    /// The kernel does not say how long a clock tick is.
+    pub fn since(self, earlier: Self) -> anyhow::Result<Duration> {
         let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?
             .and_then(|ticks| u32::try_from(ticks).ok())
             .context("the kernel does not say how long a clock tick is")?;

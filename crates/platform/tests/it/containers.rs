@@ -1,0 +1,301 @@
+//! Dynos as containers. As an ordinary user, or where the system cannot do it, these say so loudly
+//! and do nothing.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::postgres::RunFolder;
+use platform::{ContainerOptions, DynoName, Isolation, RunOptions, RunOutcome, run};
+use trace::DynoState;
+
+use crate::app;
+use crate::stage::{Stage, get, soon};
+
+/// Containers of one test, and the folder of its run, which holds everything they leave.
+struct Cage {
+    options: Arc<ContainerOptions>,
+    run: Arc<RunFolder>,
+    _parent: tempfile::TempDir,
+}
+
+/// `None` where there are no containers; says why.
+fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let run = Arc::new(RunFolder::create(parent.path()).expect("a run folder"));
+    let helper = vec![env!("CARGO_BIN_EXE_dyno-helper").into()];
+    let mut options = ContainerOptions::new(Arc::clone(&run), helper);
+    // The app under test is this very binary.
+    options.binds.push(std::env::current_exe().expect("a test knows its own binary"));
+    change(&mut options);
+    let options = Arc::new(options);
+    match options.check() {
+        Ok(()) => Some(Cage { options, run, _parent: parent }),
+        Err(why) => {
+            // Past the test harness, which keeps what a passing test prints to itself.
+            let _unheard = writeln!(std::io::stderr(), "SKIPPED, no containers here: {why}");
+            None
+        }
+    }
+}
+
+impl Cage {
+    fn isolation(&self) -> Isolation {
+        Isolation::Container(Arc::clone(&self.options))
+    }
+}
+
+/// Control groups of the dynos of this run.
+fn cgroups_of(run: &str) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("Linux");
+    let places = mounts.lines().filter(|line| line.starts_with("cgroup"));
+    let places = places.filter_map(|line| line.split(' ').nth(1)).map(|at| Path::new(at).join(run));
+    let groups = |place: PathBuf| std::fs::read_dir(place).into_iter().flatten().flatten();
+    places.flat_map(groups).map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// Processes whose environment names this run.
+fn processes_of(run: &RunFolder) -> Vec<i32> {
+    let mark = format!("{}={}", RunFolder::VARIABLE, run.path().display());
+    let all = std::fs::read_dir("/proc").expect("Linux").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let mut environment = Vec::new();
+            let file = std::fs::File::open(format!("/proc/{pid}/environ"));
+            let _ended = file.and_then(|mut file| file.read_to_end(&mut environment));
+            environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
+        })
+        .collect()
+}
+
+async fn caged(cage: &Cage, procfile: &str, formation: &str) -> Stage {
+    Stage::new(procfile, formation, |options| options.isolation = cage.isolation()).await
+}
+
+/// What a worker printed, without the platform's own lines.
+fn said(stage: &Stage, dyno: &str) -> Vec<String> {
+    let app = format!("app[{dyno}]: ");
+    stage.lines(dyno).iter().filter_map(|line| Some(line.strip_prefix(&app)?.to_owned())).collect()
+}
+
+/// Nothing of this run is left: no process, no control group, no folder of a dyno.
+async fn nothing_left(run: &RunFolder) {
+    let gone = async {
+        while !(processes_of(run).is_empty() && cgroups_of(&run.name()).is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("processes and control groups gone", gone).await;
+    let folders = std::fs::read_dir(run.path().join("dynos"));
+    assert_eq!(folders.map_or(0, Iterator::count), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dyno_sees_a_machine_of_its_own() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let script = "echo name=$(hostname) first=$(cat /proc/1/comm); \
+        echo home=$HOME here=$(pwd) processes=$(ls -d /proc/[0-9]*/exe | wc -l); \
+        echo network=$(ls /sys/class/net); \
+        touch /usr/x /etc/x 2>/dev/null || echo system=read-only; \
+        touch mine && echo app=writable; \
+        echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
+        touch /tmp/here && echo tmp=$(ls /tmp); \
+        echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
+        mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
+        echo finis$((1)); exec sleep 1000";
+    let stage = caged(&cage, &format!("worker: {script}"), "worker=0").await;
+    std::fs::create_dir(stage.dir.path().join(".surgetank")).unwrap();
+    std::fs::write(stage.dir.path().join(".surgetank/secret"), "x").unwrap();
+    stage.dynos.scale("worker=1").await.unwrap();
+    stage.line("app[worker.1]: finis1").await;
+    let expected = [
+        "name=worker.1 first=init",
+        // The shell, `ls` and its `wc`, the shell between, and PID 1.
+        "home=/app here=/app",
+        "network=lo",
+        "system=read-only",
+        "app=writable",
+        "hidden=",
+        "shadow=0",
+        "tmp=here",
+        "CapEff: 00000000000004fb NoNewPrivs: 1",
+        "devices=none",
+        "finis1",
+    ];
+    let said = said(&stage, "worker.1");
+    assert_eq!(said.len(), expected.len(), "{said:#?}");
+    for (said, expected) in said.iter().zip(expected) {
+        assert!(said.starts_with(expected), "{said} is not {expected}");
+    }
+    // What it wrote is its own, and goes with it.
+    assert!(!stage.dir.path().join("mine").exists());
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_dynos_listen_on_one_port_and_the_router_reaches_each() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let stage = caged(&cage, &format!("web: {}", app::command("good")), "web=2").await;
+    stage.until("web.1", DynoState::Up).await;
+    stage.until("web.2", DynoState::Up).await;
+    let dynos = stage.dynos.ps();
+    assert_eq!(dynos[0].port, dynos[1].port);
+    let router = stage.router(|_| ()).await;
+    let mut served = std::collections::BTreeSet::new();
+    while served.len() < 2 {
+        let answer = get(router.address(), "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        served.insert(answer.rsplit("\r\n").next().unwrap().to_owned());
+    }
+    assert_eq!(served.into_iter().collect::<Vec<_>>(), ["web.1", "web.2"]);
+    // Whoever is on this machine's own loopback is not reached by that port.
+    let port = dynos[0].port.unwrap();
+    let outside = std::net::TcpListener::bind(("127.0.0.1", port));
+    assert!(outside.is_ok(), "the port is taken outside: {outside:?}");
+    router.shutdown(Duration::from_secs(1)).await;
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_dyno_finds_its_own_service_at_the_same_address() {
+    let served = |options: &mut ContainerOptions| {
+        let serve: platform::ServePort = Arc::new(|dyno, listener| {
+            let name = dyno.to_string();
+            std::thread::spawn(move || {
+                // Until the dyno has read it; the next one has a listener of its own.
+                let (mut stream, _) = listener.accept().expect("the dyno connects");
+                let _read = stream.write_all(format!("you are {name}\n").as_bytes());
+            });
+            Ok(Box::new(()))
+        });
+        options.ports.push((5432, serve));
+    };
+    let Some(cage) = cage(|_| ()) else { return };
+    let mut options = ContainerOptions::new(Arc::clone(&cage.run), cage.options.helper.clone());
+    served(&mut options);
+    let isolation = Isolation::Container(Arc::new(options));
+    let procfile = "worker: cat < /dev/tcp/127.0.0.1/5432; exec sleep 1000";
+    let stage =
+        Stage::new(procfile, "worker=2", |options| options.isolation = isolation.clone()).await;
+    stage.line("app[worker.1]: you are worker.1").await;
+    stage.line("app[worker.2]: you are worker.2").await;
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_reaches_every_process_and_none_is_left() {
+    let Some(cage) = cage(|_| ()) else { return };
+    // A child in a session of its own, which no process group would find.
+    let procfile = "worker: setsid bash -c 'trap \"echo child; exit\" TERM; echo ready; \
+                    while :; do sleep 0.01; done' & trap 'echo parent; exit 7' TERM; \
+                    while :; do sleep 0.01; done";
+    let stage = caged(&cage, procfile, "worker=1").await;
+    stage.line("app[worker.1]: ready").await;
+    stage.dynos.shutdown().await;
+    let mut said = said(&stage, "worker.1");
+    // What bash says of its `sleep`.
+    said.retain(|line| line != "Terminated");
+    said.sort();
+    assert_eq!(said, ["child", "parent", "ready"]);
+    stage.line("Process exited with status 7").await;
+    assert!(!stage.lines("worker.1").iter().any(|line| line.contains("R12")));
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_ignores_sigterm_or_forks_away_is_killed() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let procfile = "worker: trap '' TERM; setsid sleep 1000 & (setsid sleep 1000 &); \
+                    echo deaf; while :; do sleep 0.1; done";
+    let stage = Stage::new(procfile, "worker=1", |options| {
+        options.isolation = cage.isolation();
+        options.timing.exit_timeout = Duration::from_millis(300);
+    })
+    .await;
+    stage.line("app[worker.1]: deaf").await;
+    assert!(processes_of(&cage.run).len() >= 5);
+    soon("the end", stage.dynos.stop(&DynoName::new("worker", 1))).await.unwrap();
+    stage.line("Error R12 (Exit timeout)").await;
+    stage.line("Process exited with status 137").await;
+    nothing_left(&cage.run).await;
+    stage.dynos.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_ends_what_the_command_left_behind() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let stage = Stage::new("worker: setsid sleep 1000 & echo off; exit 3", "worker=1", |options| {
+        options.isolation = cage.isolation();
+        options.timing.backoff_base = Duration::from_secs(1000);
+        options.timing.backoff_cap = Duration::from_secs(1000);
+    })
+    .await;
+    stage.line("Restarting in 1000s after 2 crashes").await;
+    stage.line("Process exited with status 3").await;
+    nothing_left(&cage.run).await;
+    stage.dynos.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_dyno_that_never_listens_or_does_not_exist_is_told() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let procfile = "web: sleep 1000\nworker: no-such-program";
+    let stage = Stage::new(procfile, "web=1,worker=1", |options| {
+        options.isolation = cage.isolation();
+        options.timing.boot_timeout = Duration::from_millis(300);
+        options.timing.backoff_base = Duration::from_secs(1000);
+        options.timing.backoff_cap = Duration::from_secs(1000);
+    })
+    .await;
+    stage.line("heroku[web.1]: Error R10 (Boot timeout)").await;
+    stage.line("heroku[web.1]: Process exited with status 137").await;
+    stage.line("heroku[worker.1]: Process exited with status 127").await;
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_runs_within_the_dynos_own_container() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let procfile = "worker: echo $DYNO > mark; echo ready; exec sleep 1000";
+    let stage = caged(&cage, procfile, "worker=2").await;
+    stage.line("app[worker.1]: ready").await;
+    stage.line("app[worker.2]: ready").await;
+    let names = [DynoName::new("worker", 1), DynoName::new("worker", 2)];
+    // It sees what only this dyno wrote, and its processes; its limits hold.
+    let command = "cat mark; hostname; cat /proc/1/comm; cd /sys/fs/cgroup; \
+                   cat memory/memory.limit_in_bytes memory.max 2>/dev/null; exit 4";
+    let results = run(&stage.dynos, &names, command, &RunOptions::default()).await.unwrap();
+    let twice_the_quota = 1 << 30;
+    for (result, name) in results.iter().zip(&names) {
+        assert_eq!(result.stdout, format!("{name}\n{name}\ninit\n{twice_the_quota}\n"));
+        assert_eq!(result.outcome, RunOutcome::Exited(4));
+    }
+    // One that does not end is killed with all it started, and the dyno lives on.
+    let options = RunOptions { timeout: Duration::from_millis(500), ..RunOptions::default() };
+    let command = "sleep 1001 & sleep 1001";
+    let results = run(&stage.dynos, &names[..1], command, &options).await.unwrap();
+    assert_eq!(results[0].outcome, RunOutcome::TimedOut);
+    let over = async {
+        while !sleepers("1001", &cage.run).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the command's processes gone", over).await;
+    assert_eq!(sleepers("1000", &cage.run).len(), 2);
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+/// Processes of this run that sleep so long.
+fn sleepers(seconds: &str, run: &RunFolder) -> Vec<i32> {
+    let line = format!("sleep\0{seconds}\0");
+    let sleeps = |pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default() == line.as_bytes()
+    };
+    processes_of(run).into_iter().filter(sleeps).collect()
+}
