@@ -9,6 +9,7 @@
 
 mod entry;
 mod filter;
+mod follow;
 mod output;
 mod tail;
 

@@ -13,6 +13,7 @@ mod http_status;
 mod load;
 mod logs;
 mod maintenance;
+mod pg;
 mod prompt;
 mod proxy;
 mod ps;
@@ -106,6 +107,9 @@ enum Command {
     /// Send the app's log on no more
     #[command(name = "drains:remove")]
     DrainsRemove(drains::RemoveArgs),
+    /// Show the state of the app's database
+    #[command(name = "pg:info")]
+    PgInfo(pg::InfoArgs),
     /// Look at recordings
     Record(record::Args),
     /// Name the cause of the failures in a recording, with evidence
@@ -176,6 +180,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Drains(args) => drains::list(&args),
         Command::DrainsAdd(args) => drains::add(&args),
         Command::DrainsRemove(args) => drains::remove(&args),
+        Command::PgInfo(args) => pg::info(&args),
         Command::Record(args) => record::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
@@ -204,6 +209,7 @@ const TOPICS: &[(&str, &str)] = &[
     ("drains", "remove"),
     ("maintenance", "off"),
     ("maintenance", "on"),
+    ("pg", "info"),
     ("ps", "restart"),
     ("ps", "scale"),
     ("releases", "info"),

@@ -30,6 +30,7 @@ use platform::{
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
+use tokio::task::JoinSet;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
@@ -79,6 +80,8 @@ pub(crate) struct Staging {
     recording: PathBuf,
     /// How dynos are kept apart, for people.
     apart: String,
+    /// Tells PostgreSQL's own log in that of the app, where the app keeps its releases.
+    _postgres_log: JoinSet<()>,
 }
 
 impl Staging {
@@ -117,6 +120,15 @@ impl Staging {
         };
         let options = RouterOptions::new(plan.router, plan.seed);
         let router = Router::start(options, &dynos, hub.clone(), tracer).await?;
+        let mut postgres_log = JoinSet::new();
+        if plan.keeps_releases {
+            let (log, hub) = (database.log_path().to_owned(), hub.clone());
+            postgres_log.spawn(async move {
+                if let Err(error) = hub.follow_file(&log, "postgres").await {
+                    tracing::warn!(%error, "PostgreSQL's log is not told");
+                }
+            });
+        }
         let recording = plan.recording;
         let staging = Self {
             clock,
@@ -132,6 +144,7 @@ impl Staging {
             recorder,
             recording,
             apart,
+            _postgres_log: postgres_log,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)

@@ -72,25 +72,7 @@ impl DynoOutput {
     /// Writes every whole line and returns how many bytes that used; `last` also writes a rest
     /// without line feed.
     fn write_lines(&self, bytes: &[u8], last: bool) -> usize {
-        let (mut used, mut lines) = (0, Vec::new());
-        loop {
-            let rest = &bytes[used..];
-            let newline = rest.iter().take(LINE_BYTES_MAX + 1).position(|byte| *byte == b'\n');
-            if let Some(length) = newline {
-                lines.push(text(&rest[..length]));
-                used += length + 1;
-            } else if rest.len() > LINE_BYTES_MAX {
-                let length = boundary(rest, LINE_BYTES_MAX);
-                lines.push(text(&rest[..length]));
-                used += length;
-            } else {
-                if last && !rest.is_empty() {
-                    lines.push(text(rest));
-                    used += rest.len();
-                }
-                break;
-            }
-        }
+        let (lines, used) = lines(bytes, last);
         let texts: Vec<&str> = lines.iter().map(|line| &**line).collect();
         self.hub.write_together(Source::App, &self.process, &texts);
         lines.iter().for_each(|line| self.record_error(line));
@@ -105,6 +87,29 @@ impl DynoOutput {
                 let line = LogLine { at, dyno: self.dyno, text };
                 self.tracer.record(Event::LineLogged(Box::new(line)));
             }
+        }
+    }
+}
+
+/// Every whole line, and how many bytes they are; `last` also takes a rest without line feed.
+pub(super) fn lines(bytes: &[u8], last: bool) -> (Vec<Cow<'_, str>>, usize) {
+    let (mut used, mut lines) = (0, Vec::new());
+    loop {
+        let rest = &bytes[used..];
+        let newline = rest.iter().take(LINE_BYTES_MAX + 1).position(|byte| *byte == b'\n');
+        if let Some(length) = newline {
+            lines.push(text(&rest[..length]));
+            used += length + 1;
+        } else if rest.len() > LINE_BYTES_MAX {
+            let length = boundary(rest, LINE_BYTES_MAX);
+            lines.push(text(&rest[..length]));
+            used += length;
+        } else {
+            if last && !rest.is_empty() {
+                lines.push(text(rest));
+                used += rest.len();
+            }
+            return (lines, used);
         }
     }
 }
