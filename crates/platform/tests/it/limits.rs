@@ -121,7 +121,7 @@ async fn a_dyno_has_no_more_processes_than_its_size_allows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_output_holds_nobody_up() {
     let Some(cage) = cage(|_| ()) else { return };
-    let procfile = "worker: yes 'all work and no play' | head -c 3000000; echo done$((1)); \
+    let procfile = "worker: yes 'all work and no play' | head -c 10000000; echo; echo done$((1)); \
                     exec sleep 1000";
     let stage = measured(&cage, procfile, "worker=0").await;
     // This reader reads nothing while it lasts.
