@@ -140,7 +140,7 @@ fn lines_that_were_written_at_once_stay_together() {
     // As many threads as dynos, each with stack traces of five lines, written by one write.
     std::thread::scope(|scope| {
         for name in &dynos {
-            let output = output(&hub, name.parse().unwrap());
+            let output = output(&hub, &name.parse().unwrap());
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
                 runtime.block_on(async {
@@ -162,11 +162,11 @@ fn lines_that_were_written_at_once_stay_together() {
     }
 }
 
-fn output(hub: &LogHub, name: DynoName) -> DynoOutput {
+fn output(hub: &LogHub, name: &DynoName) -> DynoOutput {
     let clock = Clock::start();
     let sink: Arc<dyn Sink> = Arc::new(Kept::default());
     let tracer = Tracer::new(clock, Arc::new(DynoNames::new(clock)), sink);
-    DynoOutput::new(hub.clone(), &name, tracer)
+    DynoOutput::new(hub.clone(), name, tracer)
 }
 
 #[tokio::test]
