@@ -98,3 +98,30 @@ async fn shutdown_lets_a_transaction_finish_within_its_grace() {
         tokio::join!(proxy.shutdown(SOON), finish);
     }
 }
+
+#[tokio::test]
+async fn a_socket_of_another_network_is_served_as_its_dyno_until_it_is_let_go() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serving = fixture.proxy.serve(listener.into(), "web.7").unwrap();
+        let session = testkit::connect(&fixture.database.url_through(addr)).await;
+        session.batch_execute("SELECT 1").await.unwrap();
+        let named = |event: &trace::Event| matches!(event, trace::Event::DynoNamed { name, .. } if **name == *"web.7");
+        assert!(fixture.all_events().iter().any(named));
+        // No successor gets it: only whoever made the network can make it again.
+        assert!(fixture.proxy.sockets().unwrap().iter().all(|handed| handed.addr != addr));
+        drop(serving);
+        let refused = async {
+            while tokio::net::TcpStream::connect(addr).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, refused).await.expect("nobody listens any more");
+        // Who is in stays in.
+        session.batch_execute("SELECT 1").await.unwrap();
+        drop(session);
+        fixture.end().await;
+    }
+}
