@@ -11,6 +11,7 @@
 //! It starts against the arrows of the picture and stops along them.
 
 mod database;
+mod distance;
 mod isolation;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use recording::Recorder;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
+use distance::Distance;
 use isolation::Settled;
 pub(crate) use isolation::{Apart, Wanted};
 
@@ -60,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) router: SocketAddr,
     pub(crate) recording: PathBuf,
     pub(crate) seed: u64,
+    /// How far PostgreSQL is to be; nothing leaves it where it is.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// One run of an app.
@@ -78,6 +82,7 @@ pub(crate) struct Staging {
     recording: PathBuf,
     /// How dynos are kept apart, for people.
     apart: String,
+    distance: Option<Distance>,
 }
 
 impl Staging {
@@ -93,7 +98,15 @@ impl Staging {
 
         let observer = ObserveConfig::new(database.observer_config());
         let observer = Observer::start(observer, clock, Arc::clone(&sink)).await?;
-        let proxy = start_proxy(database, &plan, clock, &names, &sink)?;
+        let distance = match plan.round_trip {
+            Some(round_trip) => {
+                let folder = database.run_folder().path().join("far");
+                Some(Distance::start(folder, &database.socket(), round_trip)?)
+            }
+            None => None,
+        };
+        let way = distance.as_ref().map(Distance::folder);
+        let proxy = start_proxy(database.upstream(way)?, database, &plan, clock, &names, &sink)?;
 
         let hub = LogHub::new(clock);
         let tracer = Tracer::new(clock, Arc::clone(&names), Arc::clone(&sink));
@@ -131,6 +144,7 @@ impl Staging {
             recorder,
             recording,
             apart,
+            distance,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)
@@ -186,6 +200,18 @@ impl Staging {
     /// How its dynos are kept apart, for people.
     pub(crate) fn apart(&self) -> &str {
         &self.apart
+    }
+
+    /// The names of the app's config vars.
+    pub(crate) fn config_names(&self) -> Vec<String> {
+        let Some(platform) = &self.platform else { return Vec::new() };
+        let vars = platform.releases.config_vars();
+        vars.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// How far PostgreSQL is from the proxy, measured.
+    pub(crate) async fn round_trip(&self, database: &Database) -> anyhow::Result<Duration> {
+        database.round_trip(self.distance.as_ref().map(Distance::folder)).await
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -245,13 +271,14 @@ async fn release(
 }
 
 fn start_proxy(
+    upstream: proxy::Upstream,
     database: &Database,
     plan: &Plan,
     clock: Clock,
     names: &Arc<DynoNames>,
     sink: &Arc<dyn Sink>,
 ) -> anyhow::Result<Arc<Proxy>> {
-    let mut config = proxy::Config::new(plan.mode, database.upstream()?);
+    let mut config = proxy::Config::new(plan.mode, upstream);
     config.limit = Some(plan.limit.unwrap_or_else(|| database.limit()));
     Ok(Arc::new(Proxy::start(config, Arc::clone(names), clock, Arc::clone(sink))?))
 }
