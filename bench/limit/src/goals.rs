@@ -11,8 +11,7 @@ pub(crate) struct Goal {
     what: String,
     measured: String,
     wanted: String,
-    /// None: it could not be tried.
-    met: Option<bool>,
+    met: bool,
 }
 
 /// All of them.
@@ -55,7 +54,7 @@ impl Goals {
         value: f64,
         wanted: Wanted,
     ) {
-        self.add(experiment, what.into(), format!("{value:.3}"), wanted, Some(value));
+        self.add(experiment, what.into(), format!("{value:.3}"), wanted, value);
     }
 
     /// A number with its interval; the number itself is judged.
@@ -66,18 +65,7 @@ impl Goals {
         estimate: Estimate,
         wanted: Wanted,
     ) {
-        self.add(experiment, what.into(), estimate.to_string(), wanted, Some(estimate.value));
-    }
-
-    /// What was not tried, and why.
-    pub(crate) fn not_run(&self, experiment: &'static str, what: &str, why: &str) {
-        self.all.borrow_mut().push(Goal {
-            experiment,
-            what: what.to_owned(),
-            measured: format!("not run: {why}"),
-            wanted: String::new(),
-            met: None,
-        });
+        self.add(experiment, what.into(), estimate.to_string(), wanted, estimate.value);
     }
 
     fn add(
@@ -86,26 +74,22 @@ impl Goals {
         what: String,
         measured: String,
         wanted: Wanted,
-        value: Option<f64>,
+        value: f64,
     ) {
-        let met = value.map(|value| wanted.is_met(value));
+        let met = wanted.is_met(value);
         let wanted = wanted.to_string();
         self.all.borrow_mut().push(Goal { experiment, what, measured, wanted, met });
     }
 
     /// Whether nothing that was tried was missed.
     pub(crate) fn is_good(&self) -> bool {
-        self.all.borrow().iter().all(|goal| goal.met != Some(false))
+        self.all.borrow().iter().all(|goal| goal.met)
     }
 
     /// A line for each.
     pub(crate) fn lines(&self) -> Vec<String> {
         let line = |goal: &Goal| {
-            let mark = match goal.met {
-                Some(true) => "met   ",
-                Some(false) => "MISSED",
-                None => "–     ",
-            };
+            let mark = if goal.met { "met   " } else { "MISSED" };
             let Goal { experiment, what, measured, wanted, .. } = goal;
             format!("{mark}  {experiment:<5} {what:<58} {measured:<26} {wanted}")
         };

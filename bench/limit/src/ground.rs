@@ -185,6 +185,8 @@ pub(crate) struct Seen {
     /// Since the watch began.
     pub(crate) at: Duration,
     pub(crate) limit: f64,
+    /// Whether it finds the limit for all proxies of the database.
+    pub(crate) leads: bool,
 }
 
 /// How often it is looked at.
@@ -216,7 +218,8 @@ impl Watch {
                     let tokio_postgres::SimpleQueryMessage::Row(row) = row else { continue };
                     let limit = row.get("limit").and_then(|text| text.parse().ok());
                     let (at, limit) = (start.elapsed(), limit.unwrap_or(f64::NAN));
-                    into.borrow_mut().push(Seen { at, limit });
+                    let leads = row.get("rank") == Some("leader");
+                    into.borrow_mut().push(Seen { at, limit, leads });
                     if tells {
                         tell(at, &row);
                     }
@@ -229,6 +232,11 @@ impl Watch {
     /// All looks so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.borrow().clone()
+    }
+
+    /// Whether this proxy finds the limit for all, as of the last look.
+    pub(crate) fn leads(&self) -> bool {
+        self.seen.borrow().last().is_some_and(|last| last.leads)
     }
 
     /// The mean limit from a time on.
@@ -256,6 +264,9 @@ fn tell(at: Duration, row: &tokio_postgres::SimpleQueryRow) {
         "reason",
         "elasticity",
         "error",
+        "rank",
+        "share",
+        "total",
     ];
     let cell = |name: &&str| format!("{name} {}", row.get(*name).unwrap_or("-"));
     let cells: Vec<String> = shown.iter().map(cell).collect();

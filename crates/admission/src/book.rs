@@ -3,6 +3,8 @@
 
 use trace::Micros;
 
+use crate::Cost;
+
 /// A transaction's place: it keeps it from its request to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
@@ -77,7 +79,7 @@ pub(crate) struct Entry {
     /// What it has really used of each lane, in seconds.
     pub(crate) used: [f64; 2],
     /// The base costs of its statements so far, in seconds.
-    pub(crate) work: f64,
+    pub(crate) work: Cost,
 }
 
 /// No index.
@@ -111,7 +113,7 @@ impl Book {
             since: arrived,
             charged: 0.0,
             used: [0.0; 2],
-            work: 0.0,
+            work: Cost::default(),
         };
         match self.free.pop() {
             Some(index) => {

@@ -7,6 +7,11 @@
 //! the means of blocks of 64 executions; it may rise by a thousandth with each block, so that data
 //! that has grown is noticed.
 //!
+//! Beside it stands the *quick* cost, the smallest single execution by the same rule: what the
+//! statement takes when nobody is in its way, also where it was only ever seen in a crowd, where
+//! the mean of any block contains waiting. It is no weight, since of a statement whose executions
+//! differ it says nothing of the usual one; it shows a crowd for what it is.
+//!
 //! The table is bounded: two generations, of which the older is dropped when the younger is full.
 
 use std::mem;
@@ -25,7 +30,23 @@ const LEAST: f64 = 1e-6;
 /// Nothing costs more than this, in seconds.
 const MOST: f64 = 86_400.0;
 
-/// The base cost of every fingerprint of one database.
+/// What a statement costs, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Usually, when little is in its way: the weight of its work.
+    pub base: f64,
+    /// At its quickest; never more than the base.
+    pub quick: f64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.base += other.base;
+        self.quick += other.quick;
+    }
+}
+
+/// The costs of every fingerprint of one database.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
     young: NumberMap<Fingerprint, Class>,
@@ -41,13 +62,13 @@ impl Costs {
         Self::default()
     }
 
-    /// A statement took so many seconds on the server, lock waits and all. Gives its base cost now.
-    pub fn observe(&mut self, statement: Fingerprint, seconds: f64) -> f64 {
+    /// A statement took so many seconds on the server, lock waits and all. Gives what it costs now.
+    pub fn observe(&mut self, statement: Fingerprint, seconds: f64) -> Cost {
         let seconds = if seconds.is_nan() { LEAST } else { seconds.clamp(LEAST, MOST) };
         self.any.observe(seconds);
         if let Some(class) = self.young.get_mut(&statement) {
             class.observe(seconds);
-            return class.base();
+            return class.cost();
         }
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
@@ -55,7 +76,7 @@ impl Costs {
         let mut class = self.old.remove(&statement).unwrap_or_default();
         class.observe(seconds);
         self.young.insert(statement, class);
-        class.base()
+        class.cost()
     }
 
     /// What a statement costs at least, in seconds: more than zero, never infinite. Of one that
@@ -82,32 +103,49 @@ impl Costs {
 /// One fingerprint.
 #[derive(Clone, Copy, Debug, Default)]
 struct Class {
-    /// The smallest mean of a block, in seconds, once there is one.
-    base: Option<f64>,
-    /// The block that fills: how many, and their sum.
+    /// The smallest mean and the smallest execution of a block, once there is one.
+    known: Option<Cost>,
+    /// The block that fills: how many, their sum and the smallest.
     count: u32,
     sum: f64,
+    least: f64,
 }
 
 impl Class {
     fn observe(&mut self, seconds: f64) {
+        self.least = if self.count == 0 { seconds } else { self.least.min(seconds) };
         self.count += 1;
         self.sum += seconds;
         if self.count < BLOCK {
             return;
         }
-        let mean = self.sum / f64::from(BLOCK);
-        self.base = Some(self.base.map_or(mean, |base| mean.min(base * RISE)));
+        let seen = self.filling();
+        let lowered = |known: Cost| Cost {
+            base: seen.base.min(known.base * RISE),
+            quick: seen.quick.min(known.quick * RISE),
+        };
+        self.known = Some(self.known.map_or(seen, lowered));
         self.count = 0;
         self.sum = 0.0;
     }
 
-    fn base(&self) -> f64 {
-        match self.base {
-            Some(base) => base,
-            None if self.count > 0 => self.sum / f64::from(self.count),
-            None => 1e-3,
+    /// What the block that fills shows.
+    fn filling(&self) -> Cost {
+        let base = self.sum / f64::from(self.count);
+        // Rounded, the mean of equal ones may be less than each.
+        Cost { base, quick: self.least.min(base) }
+    }
+
+    fn cost(&self) -> Cost {
+        match self.known {
+            Some(known) => known,
+            None if self.count > 0 => self.filling(),
+            None => Cost { base: 1e-3, quick: 1e-3 },
         }
+    }
+
+    fn base(&self) -> f64 {
+        self.cost().base
     }
 }
 
@@ -132,6 +170,18 @@ mod tests {
         assert!((costs.base(Fingerprint(1)) - 0.004).abs() < 1e-4, "the table has doubled");
         blocks(&mut costs, 1, 1, 0.001);
         assert!((costs.base(Fingerprint(1)) - 0.001).abs() < 1e-9, "an index was built");
+    }
+
+    #[test]
+    fn one_quick_execution_in_a_crowd_is_noticed() {
+        let mut costs = Costs::new();
+        let mut seen = Cost::default();
+        for nth in 0..4 * BLOCK {
+            let seconds = if nth == 70 { 0.001 } else { 0.1 };
+            seen = costs.observe(Fingerprint(1), seconds);
+            assert!(seen.quick <= seen.base, "{seen:?}");
+        }
+        assert!(seen.base > 0.09 && seen.quick < 0.0011, "{seen:?}");
     }
 
     #[test]

@@ -170,12 +170,11 @@ impl Law {
         self.note_usage(window);
         match Sample::of(window) {
             Some(sample) if window.saturated >= SATURATED => self.learn(window, sample),
-            // Not all that was let in was asked for, but more than the centre lets in: what that
-            // gave is evidence of as many as executed.
+            // Not all that was let in was asked for, but as many as the pair needs: what that gave
+            // is evidence of as many as executed.
             Some(sample)
-                if self.probe.is_pair()
-                    && window.executing > self.centre
-                    && window.executing <= MOST =>
+                if window.executing <= MOST
+                    && self.probe.is_shown_by(window.executing, self.centre) =>
             {
                 self.learn(window, Sample { limit: window.executing, ..sample });
             }
@@ -185,9 +184,7 @@ impl Law {
                     self.pace.lengthen(2.0);
                 }
                 self.evidence.fade(0.97);
-                // What the larger limit of a pair does not bind, the smaller one does: to go on
-                // with pairs would be to take away half the time what is asked for.
-                self.probe = Probe::rest(UNBOUND);
+                self.probe = self.watch_demand(window);
             }
         }
         self.decision()
@@ -207,10 +204,7 @@ impl Law {
     /// The server was restarted: it may have other settings, and its caches are cold. The limit
     /// stays where it was as the best guess, without anything to hold it there.
     pub fn restarted(&mut self, at: Micros) -> Decision {
-        self.evidence = Evidence::none();
-        self.regime.forget();
-        self.pace = Pace::new();
-        self.steady = 0;
+        self.know_nothing();
         self.long = 0.0;
         self.set(self.clean.unwrap_or(self.centre), at, LimitCause::Restarted);
         self.probe_anew();
@@ -227,6 +221,14 @@ impl Law {
     /// in between are told as one, with the last one's cause.
     pub fn untold(&mut self) -> Option<LimitChanged> {
         std::mem::take(&mut self.untold).then_some(self.change)
+    }
+
+    /// The limit is a guess from now on.
+    fn know_nothing(&mut self) {
+        self.evidence = Evidence::none();
+        self.regime.forget();
+        self.pace = Pace::new();
+        self.steady = 0;
     }
 
     /// A saturated slot: evidence.
@@ -248,7 +250,7 @@ impl Law {
                 self.evidence.fade(0.05);
                 self.pace.restart(window, sample.seconds);
                 self.steady = 0;
-                self.leave_congestion(window, sample);
+                self.leave_congestion(window);
                 self.probe_anew();
                 return;
             }
@@ -295,7 +297,9 @@ impl Law {
         } else if error < KNOWN {
             self.steady += 1;
         }
-        self.set(self.centre * step.exp(), window.at, cause);
+        // Down from what was executing, if not all that the limit lets in was asked for.
+        let from = if step < 0.0 { self.centre.min(pair.upper) } else { self.centre };
+        self.set(from * step.exp(), window.at, cause);
         self.evidence.fade((-2.5 * step.abs()).exp());
         if !self.is_long() {
             self.clean = Some(self.centre);

@@ -32,7 +32,7 @@ pub mod window;
 pub use admission::{Admission, Ask, Levels, Verdict};
 pub use book::Ticket;
 pub use ceiling::Rise;
-pub use costs::Costs;
+pub use costs::{Cost, Costs};
 pub use fair::Manner;
 pub use law::Law;
 pub use meter::Counts;

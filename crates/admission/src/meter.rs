@@ -2,6 +2,7 @@
 
 use trace::Micros;
 
+use crate::Cost;
 use crate::Window;
 
 /// How many do what.
@@ -36,7 +37,7 @@ pub(crate) struct Meter {
     idle: u64,
     saturated: u64,
     done: u32,
-    work: f64,
+    work: Cost,
     held: f64,
     held_squares: f64,
 }
@@ -61,7 +62,7 @@ impl Meter {
     }
 
     /// A short transaction has ended.
-    pub(crate) fn ended(&mut self, work: f64, held: f64) {
+    pub(crate) fn ended(&mut self, work: Cost, held: f64) {
         if self.now < self.from {
             return;
         }
@@ -80,7 +81,8 @@ impl Meter {
             length,
             limit,
             done: self.done,
-            work: self.work,
+            work: self.work.base,
+            quick: self.work.quick,
             executing: mean(self.executing),
             long: mean(self.long),
             idle: mean(self.idle),

@@ -16,6 +16,9 @@ pub struct Window {
     /// Their work: the sum of the base costs of their statements' fingerprints, in seconds.
     /// Credited when a transaction ends.
     pub work: f64,
+    /// The same of the quickest they ever were, in seconds: what they would have taken with nobody
+    /// in their way.
+    pub quick: f64,
     /// How many short statements executed, as a mean over the time.
     pub executing: f64,
     /// How many long statements executed, as a mean over the time.

@@ -18,6 +18,9 @@
 //! | `POST /rollback` | `{"version": 2}`, or `null` | `{"version": 5}` |
 //! | `POST /release` | – | `{"version": 6}`: the app's folder as it is now |
 //! | `POST /detached` | [`OneOff`](crate::OneOff) | `{"dyno": "run.1234"}` |
+//! | `GET /drains` | – | a list of [`Drain`](crate::Drain) |
+//! | `POST /drains` | `{"url": "syslog://…"}` | the [`Drain`](crate::Drain) |
+//! | `POST /drains/remove` | `{"url": …}`, or a token | the [`Drain`](crate::Drain) |
 //! | `POST /attach` | [`OneOff`](crate::OneOff) | 101, then [frames](crate::one_off::frames) |
 //!
 //! An error is `{"error": "…"}` with a status of 400 or more. Whoever may open the socket may do
@@ -37,6 +40,7 @@ use serde::{Deserialize, Serialize};
 pub use asks::{Attached, Keyboard, Screen};
 pub use client::{Client, LogLines};
 pub use server::Server;
+pub(crate) use server::{Reply, maintain};
 pub use socket::{candidates, runtime_dir};
 
 use crate::dyno::DynoInfo;

@@ -131,6 +131,20 @@ pub enum Error {
     /// The system has no random source.
     #[error("random source: {0}")]
     Random(io::Error),
+    /// The address of the Platform API could not be bound.
+    #[error("the Platform API cannot listen on {address}: {source}")]
+    ApiBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A log drain cannot be had so.
+    #[error("{0}")]
+    Drain(String),
+    /// There is no such log drain.
+    #[error("there is no such drain; `surgetank drains` lists them")]
+    UnknownDrain,
     /// The running platform refused, and said why.
     #[error("{0}")]
     Refused(String),

@@ -25,8 +25,10 @@
 //!
 //! Start reading at [`dyno`], then [`router`].
 
+pub mod api;
 pub mod container;
 pub mod control;
+pub mod drains;
 pub mod dyno;
 pub mod error;
 pub mod formation;
@@ -45,7 +47,9 @@ pub mod router;
 pub mod run;
 pub mod tracer;
 
+pub use api::Api;
 pub use container::{ContainerOptions, Egress, Pressure, ServePort, Usage};
+pub use drains::{Drain, DrainOptions, Drains};
 pub use dyno::{
     ChildChange, ChildPid, Deployed, DynoInfo, DynoOptions, Dynos, EnvFor, Isolation, Size, Timing,
 };

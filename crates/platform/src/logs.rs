@@ -9,6 +9,7 @@
 
 mod entry;
 mod filter;
+mod follow;
 mod output;
 mod tail;
 
@@ -16,11 +17,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use trace::Clock;
+use trace::{Clock, Micros};
 
+pub(crate) use entry::Timestamp;
 pub use entry::{LogEntry, Source};
 pub use filter::LogFilter;
 pub(crate) use output::DynoOutput;
+use tail::Overflow;
 pub use tail::Tail;
 
 /// Lines of history, as Logplex keeps them.
@@ -53,19 +56,25 @@ impl LogHub {
     pub fn write(&self, source: Source, process: &str, text: &str) {
         let entry =
             LogEntry { at: self.clock.now(), source, process: process.into(), text: text.into() };
-        let entry = Arc::new(entry);
+        self.shared.lock().add(&Arc::new(entry));
+    }
+
+    /// Adds lines that belong together: nobody else's come between them.
+    pub(crate) fn write_together(&self, source: Source, process: &str, texts: &[&str]) {
+        let at = self.clock.now();
+        let entry = |text: &&str| {
+            Arc::new(LogEntry { at, source, process: process.into(), text: (*text).into() })
+        };
+        let entries: Vec<Arc<LogEntry>> = texts.iter().map(entry).collect();
         let mut shared = self.shared.lock();
-        if shared.history.len() == HISTORY_LINES {
-            shared.history.pop_front();
+        for entry in entries {
+            shared.add(&entry);
         }
-        shared.history.push_back(Arc::clone(&entry));
-        shared.tails.retain(|tail| match tail.upgrade() {
-            Some(ring) => {
-                ring.push(&entry);
-                true
-            }
-            None => false,
-        });
+    }
+
+    /// The present time of the log.
+    pub(crate) fn now(&self) -> Micros {
+        self.clock.now()
     }
 
     /// A line of the platform itself: `heroku[web.1]: State changed …`.
@@ -84,9 +93,18 @@ impl LogHub {
     /// filter, with none lost or doubled between the two; ends when the hub is closed.
     #[must_use]
     pub fn tail(&self, filter: LogFilter) -> Tail {
+        self.follow(filter, Overflow::Tail)
+    }
+
+    /// Every new line, for a drain: what it loses is told in a drain's words (L10).
+    pub(crate) fn drain(&self) -> Tail {
+        self.follow(LogFilter::default().last(0), Overflow::Output)
+    }
+
+    fn follow(&self, filter: LogFilter, overflow: Overflow) -> Tail {
         let mut shared = self.shared.lock();
         let history = shared.newest(&filter);
-        let tail = Tail::new(self.clock, filter, history);
+        let tail = Tail::new(self.clock, filter, history, overflow);
         if shared.closed {
             tail.ring().close();
         } else {
@@ -107,6 +125,20 @@ impl LogHub {
 }
 
 impl Shared {
+    fn add(&mut self, entry: &Arc<LogEntry>) {
+        if self.history.len() == HISTORY_LINES {
+            self.history.pop_front();
+        }
+        self.history.push_back(Arc::clone(entry));
+        self.tails.retain(|tail| match tail.upgrade() {
+            Some(ring) => {
+                ring.push(entry);
+                true
+            }
+            None => false,
+        });
+    }
+
     fn newest(&self, filter: &LogFilter) -> Vec<Arc<LogEntry>> {
         let passing = self.history.iter().rev().filter(|entry| filter.passes(entry));
         let mut entries: Vec<_> = passing.take(filter.lines).map(Arc::clone).collect();

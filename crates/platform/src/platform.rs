@@ -3,15 +3,20 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use trace::Clock;
 
+use crate::drains::{DrainOptions, Drains};
 use crate::dyno::Dynos;
 use crate::error::Result;
 use crate::logs::LogHub;
 use crate::one_off::{OneOffTiming, OneOffs};
 use crate::private::Kept;
 use crate::release::{App, Releases};
+
+/// What drains have not sent by then is lost.
+const DRAINS_GRACE: Duration = Duration::from_secs(2);
 
 /// What the control socket and the Platform API work on.
 pub struct Platform {
@@ -23,6 +28,10 @@ pub struct Platform {
     pub one_offs: Arc<OneOffs>,
     /// The releases.
     pub releases: Arc<Releases>,
+    /// Where the log is sent on to.
+    pub drains: Drains,
+    /// What the app keeps from one run to the next.
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Platform {
@@ -37,18 +46,25 @@ impl Platform {
         hub: LogHub,
         clock: Clock,
         timing: OneOffTiming,
+        drains: DrainOptions,
     ) -> Result<Self> {
         let kept = Arc::new(Kept::open(&app.dir)?);
+        let drains = Drains::open(Arc::clone(&kept), hub.clone(), drains)?;
         let one_offs = Arc::new(OneOffs::new(Arc::clone(&dynos), hub.clone(), timing));
-        let releases = Releases::open(app, kept, Arc::clone(&one_offs), hub.clone(), clock)?;
-        Ok(Self { dynos, hub, one_offs, releases: Arc::new(releases) })
+        let releases =
+            Releases::open(app, Arc::clone(&kept), Arc::clone(&one_offs), hub.clone(), clock)?;
+        let releases = Arc::new(releases);
+        Ok(Self { dynos, hub, one_offs, releases, drains, kept })
     }
 
-    /// Ends one-off dynos and changes that are under way, then the dynos.
+    /// Ends one-off dynos and changes that are under way, then the dynos; closes the log, and
+    /// gives drains a moment for what they still have.
     pub async fn shutdown(&self) {
         self.one_offs.shutdown().await;
         self.releases.shutdown().await;
         self.dynos.shutdown().await;
+        self.hub.close();
+        self.drains.shutdown(DRAINS_GRACE).await;
     }
 }
 

@@ -78,6 +78,18 @@ impl Kept {
         let written = bytes.and_then(|bytes| replace(&path, &bytes));
         written.map_err(|source| Error::Kept { path, source })
     }
+
+    /// As [`Kept::write`], as it is; for a file that others read.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        match replace(&path, text.as_bytes()) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(Error::Kept { path, source }),
+        }
+    }
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

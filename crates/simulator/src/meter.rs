@@ -1,6 +1,6 @@
 //! Integrals over a slot, from which its window is made.
 
-use admission::Window;
+use admission::{Cost, Window};
 use trace::Micros;
 
 use crate::gate::Count;
@@ -16,7 +16,7 @@ pub(crate) struct Meter {
     blocked: f64,
     saturated: f64,
     done: u32,
-    work: f64,
+    work: Cost,
     held: f64,
     held_squares: f64,
 }
@@ -37,7 +37,7 @@ impl Meter {
         self.saturated += if saturated { span } else { 0.0 };
     }
 
-    pub(crate) fn done(&mut self, work: f64, held: f64) {
+    pub(crate) fn done(&mut self, work: Cost, held: f64) {
         self.done += 1;
         self.work += work;
         self.held += held;
@@ -52,7 +52,8 @@ impl Meter {
             length: micros(length),
             limit,
             done: self.done,
-            work: self.work,
+            work: self.work.base,
+            quick: self.work.quick,
             executing: mean(self.executing),
             long: mean(self.long),
             idle: mean(self.idle),

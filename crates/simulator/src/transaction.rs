@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use admission::Ticket;
+use admission::{Cost, Ticket};
 use trace::Fingerprint;
 
 /// A transaction on its way. Numbers are used again; `serial` tells one from the next.
@@ -27,7 +27,7 @@ pub(crate) struct Transaction {
     pub(crate) turns: usize,
     pub(crate) long: bool,
     /// What it was credited, in seconds.
-    pub(crate) work: f64,
+    pub(crate) work: Cost,
     pub(crate) row: Option<usize>,
     /// Processor time to pay for being woken.
     pub(crate) wake: f64,

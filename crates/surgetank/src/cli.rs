@@ -8,10 +8,12 @@ mod check_config;
 mod config;
 mod demo;
 mod diagnose;
+mod drains;
 mod http_status;
 mod load;
 mod logs;
 mod maintenance;
+mod pg;
 mod prompt;
 mod proxy;
 mod ps;
@@ -100,6 +102,17 @@ enum Command {
     Rollback(releases::RollbackArgs),
     /// Show the app's log lines
     Logs(logs::Args),
+    /// List the drains: where the app's log is sent on to
+    Drains(drains::Args),
+    /// Send the app's log on: `syslog://`, `syslog+tls://` or `https://`
+    #[command(name = "drains:add")]
+    DrainsAdd(drains::AddArgs),
+    /// Send the app's log on no more
+    #[command(name = "drains:remove")]
+    DrainsRemove(drains::RemoveArgs),
+    /// Show the state of the app's database
+    #[command(name = "pg:info")]
+    PgInfo(pg::InfoArgs),
     /// Look at recordings
     Record(record::Args),
     /// Name the cause of the failures in a recording, with evidence
@@ -168,6 +181,10 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::ReleasesInfo(args) => releases::info(&args),
         Command::Rollback(args) => releases::rollback(&args),
         Command::Logs(args) => logs::run(&args),
+        Command::Drains(args) => drains::list(&args),
+        Command::DrainsAdd(args) => drains::add(&args),
+        Command::DrainsRemove(args) => drains::remove(&args),
+        Command::PgInfo(args) => pg::info(&args),
         Command::Record(args) => record::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::Report(args) => report::run(&args),
@@ -192,8 +209,11 @@ const TOPICS: &[(&str, &str)] = &[
     ("config", "get"),
     ("config", "set"),
     ("config", "unset"),
+    ("drains", "add"),
+    ("drains", "remove"),
     ("maintenance", "off"),
     ("maintenance", "on"),
+    ("pg", "info"),
     ("ps", "restart"),
     ("ps", "scale"),
     ("releases", "info"),

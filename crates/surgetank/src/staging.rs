@@ -25,11 +25,13 @@ use anyhow::Context;
 use observe::{ObserveConfig, Observer};
 use platform::postgres::RunFolder;
 use platform::{
-    App, ChildChange, ConfigVars, DatabaseTally, DynoName, DynoOptions, Dynos, Formation, LogHub,
-    OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing, Tracer, loopback_for,
+    App, ChildChange, ConfigVars, DatabaseTally, DrainOptions, DynoName, DynoOptions, Dynos,
+    Formation, LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, Source, Timing,
+    Tracer, loopback_for,
 };
 use proxy::{Mode, Proxy};
 use recording::Recorder;
+use tokio::task::JoinSet;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
@@ -83,6 +85,8 @@ pub(crate) struct Staging {
     /// How dynos are kept apart, for people.
     apart: String,
     distance: Option<Distance>,
+    /// Tells PostgreSQL's own log in that of the app, where the app keeps its releases.
+    _postgres_log: JoinSet<()>,
 }
 
 impl Staging {
@@ -129,6 +133,15 @@ impl Staging {
         };
         let options = RouterOptions::new(plan.router, plan.seed);
         let router = Router::start(options, &dynos, hub.clone(), tracer).await?;
+        let mut postgres_log = JoinSet::new();
+        if plan.keeps_releases {
+            let (log, hub) = (database.log_path().to_owned(), hub.clone());
+            postgres_log.spawn(async move {
+                if let Err(error) = hub.follow_file(&log, "postgres").await {
+                    tracing::warn!(%error, "PostgreSQL's log is not told");
+                }
+            });
+        }
         let recording = plan.recording;
         let staging = Self {
             clock,
@@ -145,6 +158,7 @@ impl Staging {
             recording,
             apart,
             distance,
+            _postgres_log: postgres_log,
         };
         staging.wait_for_dynos().await?;
         Ok(staging)
@@ -258,7 +272,14 @@ async fn release(
         attached: ConfigVars::default().with("DATABASE_URL", &database.direct_url()),
     };
     let timing = OneOffTiming::default();
-    let platform = Platform::open(app, Arc::clone(dynos), hub.clone(), clock, timing)?;
+    let platform = Platform::open(
+        app,
+        Arc::clone(dynos),
+        hub.clone(),
+        clock,
+        timing,
+        DrainOptions::default(),
+    )?;
     let set = |(name, value): &(String, String)| (name.clone(), Some(value.clone()));
     let changes = plan.config_vars.iter().map(set).collect();
     if let Err(error) = platform.releases.start(changes).await {

@@ -13,6 +13,8 @@ const PRIOR: Evidence = Evidence { xx: 0.002, xy: 0.001, rr: 0.007, weight: 0.3,
 pub(super) struct Pair {
     /// ln of the ratio of the limits.
     pub(super) limits: f64,
+    /// The larger of the two.
+    pub(super) upper: f64,
     /// ln of the ratio of the throughputs.
     pub(super) throughputs: f64,
     /// The least variance the second can have had: so few transactions were counted.

@@ -11,7 +11,7 @@
 
 use trace::{LimitCause, Micros};
 
-use super::{Evidence, Law, MOST, Pace, Probe, round};
+use super::{Law, MOST, Probe, round};
 use crate::{Decision, Part};
 
 /// The others hear of a new limit only after a while; until then a slot would measure the shift
@@ -46,10 +46,7 @@ impl Law {
             }
             // follows => leads: the limit stays as the best guess, without evidence of ours
             None if before.led.is_some() => {
-                self.evidence = Evidence::none();
-                self.regime.forget();
-                self.pace = Pace::new();
-                self.steady = 0;
+                self.know_nothing();
                 let total = before.led.map_or(self.centre / before.share, f64::from);
                 self.set(total * share, at, LimitCause::Shared);
                 self.probe_anew();
@@ -149,6 +146,7 @@ mod tests {
                 )]
                 done: done as u32,
                 work: rate * seconds * 0.01,
+                quick: rate * seconds * 0.01,
                 executing: own,
                 held: done * held,
                 held_squares: done * held * held,

@@ -10,6 +10,9 @@ const DITHER: f64 = 0.15;
 const COARSE: f64 = 1.6 * DITHER;
 const UNSURE: f64 = 0.12;
 
+/// The halves of a pair differ by more than this, or chance is all that it shows.
+const APART: f64 = 1.08;
+
 /// Means beyond these are no measurements: of nothing is there so little or so much.
 const LEAST: f64 = 1e-12;
 const MOST: f64 = 1e12;
@@ -78,11 +81,23 @@ impl Probe {
 
     /// A pair around the centre, at least one up and, if there is room, one down.
     pub(super) fn pair(centre: f64, error: f64, ceiling: f64, up_first: bool) -> Self {
-        let reach = if error > UNSURE { COARSE } else { DITHER };
+        let reach = reach(error);
         let middle = round(centre);
         let most = round(ceiling);
         let up = round(centre * reach.exp()).max(middle.saturating_add(1)).min(most);
         let down = round(centre * (-reach).exp()).min(middle.saturating_sub(1)).max(1);
+        Self::of(up, down, up_first)
+    }
+
+    /// A pair of the centre, of which only so many are asked for, and a little less than those.
+    pub(super) fn below(executing: f64, centre: f64, error: f64, up_first: bool) -> Self {
+        let reach = reach(error);
+        let asked = round(executing);
+        let down = round(executing * (-reach).exp()).min(asked.saturating_sub(1)).max(1);
+        Self::of(round(centre).max(asked), down, up_first)
+    }
+
+    fn of(up: u32, down: u32, up_first: bool) -> Self {
         let (first, second) = if up_first { (up, down) } else { (down, up) };
         Self::Pair { first, second, seen: None }
     }
@@ -96,9 +111,15 @@ impl Probe {
         }
     }
 
-    /// Whether the slot in force is half of a pair.
-    pub(super) const fn is_pair(&self) -> bool {
-        matches!(self, Self::Pair { .. })
+    /// Whether a slot in which not all that was let in was asked for is the larger half of the
+    /// pair all the same: as many executed as the pair needs to be one, which are more than the
+    /// smaller half lets in, and, if that is around the centre, than the centre does.
+    pub(super) fn is_shown_by(&self, executing: f64, centre: f64) -> bool {
+        let Self::Pair { first, second, .. } = *self else { return false };
+        let (up, down) = (first.max(second), first.min(second));
+        let is_upper = self.limit(centre) == up;
+        let least = if up > round(centre) { centre } else { f64::from(down) * APART };
+        is_upper && executing > least
     }
 
     /// A slot has ended with this.
@@ -122,10 +143,16 @@ impl Probe {
                 }
                 Outcome::Pair(Pair {
                     limits,
+                    upper: first.limit.max(sample.limit),
                     throughputs: sample.work - first.work,
                     noise: first.noise + sample.noise,
                 })
             }
         }
     }
+}
+
+/// How far above and below a pair is.
+fn reach(error: f64) -> f64 {
+    if error > UNSURE { COARSE } else { DITHER }
 }

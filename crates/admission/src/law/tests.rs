@@ -30,6 +30,7 @@ impl Toy {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
             done: done as u32,
             work: rate * length.as_secs_f64() * 0.001,
+            quick: rate * length.as_secs_f64() * 0.001,
             executing: limit,
             held: done * held,
             held_squares: done * held * held,
@@ -135,6 +136,25 @@ fn what_is_asked_for_only_below_the_larger_limit_is_not_taken_away_half_the_time
     }
     assert!(centre(&law) > 103.0, "{}", centre(&law));
     assert!(low * 5 < all, "{low} of {all} slots with less than is asked for");
+}
+
+/// Whether the limit is at the edge of what is asked for, or far above it: that all of it is let in
+/// is no reason never to try fewer.
+#[test]
+fn a_crowd_that_is_all_let_in_is_found_to_be_one() {
+    for (seed, limit, asked) in (0..8).flat_map(|seed| [(seed, 168, 190), (seed, 190, 100)]) {
+        let mut law = Law::remembering(seed, limit);
+        let mut toy = Toy::new(|limit| 900.0 * limit.min(8.0) * (8.0 / limit).powf(0.3));
+        while toy.now < Micros::from_secs(15) {
+            let decision = law.decision();
+            let executing = Decision { limit: decision.limit.min(asked), ..decision };
+            let mut window = Window { limit: decision.limit, ..toy.window(executing) };
+            window.saturated = if decision.limit < asked { 1.0 } else { 0.0 };
+            law.slot_ended(&window);
+        }
+        let change = law.change();
+        assert!((4.0..20.0).contains(&centre(&law)), "seed {seed} from {limit}: {change:?}");
+    }
 }
 
 #[test]
@@ -302,6 +322,7 @@ fn after(elasticity: f64, seed: u64) -> f64 {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
             done: done.round() as u32,
             work: done * 0.01,
+            quick: done * 0.01,
             executing: limit,
             held: done.round() * each,
             held_squares: done.round() * each * each,
@@ -338,16 +359,16 @@ prop_compose! {
         length in prop_oneof![Just(0), 1..10_000_000u64],
         limit in any::<u32>(),
         done in prop_oneof![0..1000u32, any::<u32>()],
-        sums in [number(), number(), number(), number(), number(), number()],
+        sums in prop::array::uniform7(number()),
         blocked in prop::option::of(number()),
         saturated in prop_oneof![0.0..1.0_f64, number()],
         ceiling in prop_oneof![0..500u32, any::<u32>()],
     ) -> Window {
-        let [work, executing, long, idle, held, held_squares] = sums;
+        let [work, quick, executing, long, idle, held, held_squares] = sums;
         let (at, length) = (Micros(at), Micros(length));
         Window {
-            at, length, limit, done, work, executing, long, idle, blocked, held, held_squares,
-            saturated, ceiling,
+            at, length, limit, done, work, quick, executing, long, idle, blocked, held,
+            held_squares, saturated, ceiling,
         }
     }
 }

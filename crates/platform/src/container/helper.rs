@@ -6,11 +6,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
@@ -24,6 +26,11 @@ use super::{Cgroup, FAILURE, Joining};
 
 /// Exit status of a helper that failed; the file [`FAILURE`] says why. As docker(1) has it.
 const FAILED: u8 = 125;
+
+/// What libcontainer calls the container; each has a folder of its own for its state.
+const ID: &str = "dyno";
+/// How long the first command of a container may take to start, for one that wants to join it.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// What goes wrong before there is a status to pass on.
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +73,26 @@ pub fn main(words: &[OsString]) -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            let folder = words.get(1).map(Path::new).unwrap_or(Path::new("/nonexistent"));
-            // Without a folder there is nobody who would read it.
-            let _unread = fs::write(folder.join(FAILURE), failure.to_string());
+            tell(words, &failure);
             ExitCode::from(FAILED)
         }
     }
 }
 
+/// Says why it failed: where the platform looks for it, or, of a further command, to whoever reads
+/// what that writes.
+fn tell(words: &[OsString], failure: &Failure) {
+    let _unread = match words {
+        [verb, folder] if verb == "start" => {
+            fs::write(Path::new(folder).join(FAILURE), failure.to_string())
+        }
+        _ => writeln!(io::stderr(), "surgetank: {failure}"),
+    };
+}
+
 /// The container of this folder; its state is below the folder too.
 fn builder(folder: &Path) -> Result<ContainerBuilder, Failure> {
-    let builder = ContainerBuilder::new("dyno".to_owned(), SyscallType::default());
+    let builder = ContainerBuilder::new(ID.to_owned(), SyscallType::default());
     Ok(builder.with_root_path(folder.join("state"))?)
 }
 
@@ -99,6 +115,7 @@ fn join(folder: &Path, order: &Path) -> Result<u8, Failure> {
     let joining: Joining = serde_json::from_slice(&fs::read(order)?)?;
     fs::remove_file(order)?;
     prepare()?;
+    wait_until_running(folder);
     let tenant = builder(folder)?
         .with_executor(Further { env: joining.env })
         .as_tenant()
@@ -115,6 +132,15 @@ fn join(folder: &Path, order: &Path) -> Result<u8, Failure> {
     let status = attend(pid, pass)?;
     let _none_left = killpg(pid, Signal::SIGKILL);
     Ok(status)
+}
+
+/// Its first command may be at work for a moment before the state says so.
+fn wait_until_running(folder: &Path) {
+    let state = folder.join("state").join(ID);
+    crate::postgres::wait_until(STARTING, || {
+        let container = Container::load(state.clone());
+        container.is_ok_and(|container| container.status() == ContainerStatus::Running)
+    });
 }
 
 /// Binds this process to the thread that started it, and keeps signals until they are asked for:

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 
 use super::client::{Client, Conversation, broken};
-use super::orders::{ConfigOrder, DYNO, Detached, Released, RollbackOrder};
+use super::orders::{ConfigOrder, DYNO, Detached, DrainOrder, Released, RollbackOrder};
+use crate::drains::Drain;
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 use crate::one_off::{Input, OneOff, Output, frames};
@@ -68,6 +69,30 @@ impl Client {
     pub async fn deploy(&self) -> Result<u64> {
         let released: Released = self.ask(Method::POST, "/release", &()).await?;
         released.version.ok_or_else(|| Error::ControlBroken("no release".to_owned()))
+    }
+
+    /// The log drains.
+    ///
+    /// # Errors
+    /// The platform has gone.
+    pub async fn drains(&self) -> Result<Vec<Drain>> {
+        self.ask(Method::GET, "/drains", &()).await
+    }
+
+    /// Adds a log drain.
+    ///
+    /// # Errors
+    /// The URL cannot be used, or the platform has gone.
+    pub async fn add_drain(&self, url: &str) -> Result<Drain> {
+        self.ask(Method::POST, "/drains", &DrainOrder { url: url.to_owned() }).await
+    }
+
+    /// Removes a log drain, named by its URL or token.
+    ///
+    /// # Errors
+    /// There is no such one, or the platform has gone.
+    pub async fn remove_drain(&self, named: &str) -> Result<Drain> {
+        self.ask(Method::POST, "/drains/remove", &DrainOrder { url: named.to_owned() }).await
     }
 
     /// Starts a one-off dyno whose output goes to the log.

@@ -37,6 +37,12 @@ pub(super) struct RollbackOrder {
     pub(super) version: Option<u64>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DrainOrder {
+    pub(super) url: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Released {
     pub(super) version: Option<u64>,
@@ -73,6 +79,15 @@ pub(super) async fn answer<C: Controlled>(
             },
             Err(wrong) => Err(wrong),
         },
+        (&Method::GET, "/drains") => json(&platform.drains.list()),
+        (&Method::POST, path @ ("/drains" | "/drains/remove")) => {
+            let add = path == "/drains";
+            match read::<DrainOrder>(request.into_body()).await {
+                Ok(DrainOrder { url }) if add => drained(platform.drains.add(&url)),
+                Ok(DrainOrder { url }) => drained(platform.drains.remove(&url)),
+                Err(wrong) => Err(wrong),
+            }
+        }
         (&Method::POST, "/attach") => attach(desk, request).await,
         (&Method::GET, path) => match path.strip_prefix("/releases/").map(str::parse) {
             Some(Ok(version)) => match releases.release(version) {
@@ -84,6 +99,13 @@ pub(super) async fn answer<C: Controlled>(
         _ => return Err(request),
     };
     Ok(answered)
+}
+
+fn drained(changed: crate::error::Result<crate::drains::Drain>) -> Answered {
+    match changed {
+        Ok(drain) => json(&drain),
+        Err(error) => Err(refused(&error)),
+    }
 }
 
 fn released(made: crate::error::Result<Option<crate::release::Release>>) -> Answered {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,6 +25,7 @@ use super::{
     orders, socket,
 };
 use crate::error::{Error, Result};
+use crate::router::Maintenance;
 
 /// An order is a few words, or at most all config vars of an app, escaped.
 const ORDER_BYTES_MAX: usize = 256 * 1024;
@@ -163,11 +164,16 @@ fn maintenance<C: Controlled>(controlled: &C, wanted: Option<&MaintenanceMode>) 
     let none = || (StatusCode::NOT_FOUND, "there is no router".to_owned());
     let mode = controlled.maintenance().ok_or_else(none)?;
     if let Some(MaintenanceMode { on }) = wanted {
-        mode.set(*on);
-        let done = if *on { "Enable" } else { "Disable" };
-        controlled.hub().heroku("api", &format!("{done} maintenance mode"));
+        maintain(controlled, mode, *on);
     }
     json(&MaintenanceMode { on: mode.is_on() })
+}
+
+/// Turns maintenance mode on or off, and says so.
+pub(crate) fn maintain<C: Controlled>(controlled: &C, mode: &Maintenance, on: bool) {
+    mode.set(on);
+    let done = if on { "Enable" } else { "Disable" };
+    controlled.hub().heroku("api", &format!("{done} maintenance mode"));
 }
 
 async fn run<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
@@ -177,7 +183,9 @@ async fn run<C: Controlled>(controlled: &C, body: Incoming) -> Answered {
 
 pub(super) fn refused(error: &Error) -> (StatusCode, String) {
     let status = match error {
-        Error::UnknownDyno { .. } | Error::UnknownRelease { .. } => StatusCode::NOT_FOUND,
+        Error::UnknownDyno { .. } | Error::UnknownRelease { .. } | Error::UnknownDrain => {
+            StatusCode::NOT_FOUND
+        }
         Error::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
@@ -228,7 +236,7 @@ async fn send_lines(hub: crate::logs::LogHub, order: LogsOrder, to: &mpsc::Sende
 }
 
 /// The body of an answer.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Whole(Full<Bytes>),
     Lines(mpsc::Receiver<Bytes>),
 }
@@ -253,6 +261,13 @@ impl Body for Reply {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
             Self::Lines(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
         }
     }
 }

@@ -39,6 +39,14 @@ pub struct DynoInfo {
     pub release: u64,
 }
 
+impl DynoInfo {
+    /// One that is about to have a process.
+    pub(crate) fn starting(name: DynoName, command: &str) -> Self {
+        let (state, since, command) = (DynoState::Starting, Micros::ZERO, command.to_owned());
+        Self { name, state, since, pid: None, port: None, command, release: 0 }
+    }
+}
+
 /// A dyno's phase. One more than Heroku's words: a dyno that stops in order to come back is worth
 /// waiting for, one that stops for good is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

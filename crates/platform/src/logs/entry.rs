@@ -61,7 +61,7 @@ impl fmt::Display for LogEntry {
 }
 
 /// A time in UTC as the log writes it, with six digits of a second.
-pub(super) struct Timestamp(pub(super) Micros);
+pub(crate) struct Timestamp(pub(crate) Micros);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,8 @@
 //! From a dyno's pipes to the hub. Always drains, so that logging can never slow a dyno down:
 //! a full pipe would stall the app in its own `write(2)`, a fault we would have made ourselves.
 
+use std::borrow::Cow;
+
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use trace::{DynoId, Event, LogLine, Micros};
@@ -9,6 +11,9 @@ use super::{LogHub, Source};
 use crate::name::DynoName;
 use crate::tracer::Tracer;
 
+/// As much as a pipe holds: what a process writes at once is read at once, and its lines (of a
+/// stack trace, say) stay together.
+const READ_BYTES: usize = 64 * 1024;
 /// Longer lines are split, as Logplex does.
 const LINE_BYTES_MAX: usize = 10_000;
 /// A recorded error line is cut here ([`LogLine::text`]).
@@ -52,7 +57,7 @@ impl DynoOutput {
 
     /// Reads a pipe to its end, line by line.
     pub(crate) async fn drain(&self, mut pipe: impl AsyncRead + Unpin) {
-        let mut pending = Vec::with_capacity(2 * LINE_BYTES_MAX);
+        let mut pending = Vec::with_capacity(READ_BYTES + LINE_BYTES_MAX);
         loop {
             // A pipe that breaks is a pipe that ended: the process is gone either way.
             let read = pipe.read_buf(&mut pending).await.unwrap_or(0);
@@ -67,32 +72,15 @@ impl DynoOutput {
     /// Writes every whole line and returns how many bytes that used; `last` also writes a rest
     /// without line feed.
     fn write_lines(&self, bytes: &[u8], last: bool) -> usize {
-        let mut used = 0;
-        loop {
-            let rest = &bytes[used..];
-            let newline = rest.iter().take(LINE_BYTES_MAX + 1).position(|byte| *byte == b'\n');
-            if let Some(length) = newline {
-                self.write_line(&rest[..length]);
-                used += length + 1;
-            } else if rest.len() > LINE_BYTES_MAX {
-                let length = boundary(rest, LINE_BYTES_MAX);
-                self.write_line(&rest[..length]);
-                used += length;
-            } else {
-                if last && !rest.is_empty() {
-                    self.write_line(rest);
-                    used += rest.len();
-                }
-                return used;
-            }
-        }
+        let (lines, used) = lines(bytes, last);
+        let texts: Vec<&str> = lines.iter().map(|line| &**line).collect();
+        self.hub.write_together(Source::App, &self.process, &texts);
+        lines.iter().for_each(|line| self.record_error(line));
+        used
     }
 
-    fn write_line(&self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = String::from_utf8_lossy(line);
-        self.hub.write(Source::App, &self.process, &text);
-        if looks_like_error(line) {
+    fn record_error(&self, text: &str) {
+        if looks_like_error(text.as_bytes()) {
             let at = self.tracer.now();
             if self.budget.lock().spend(at) {
                 let text = text[..text.floor_char_boundary(RECORDED_BYTES_MAX)].into();
@@ -101,6 +89,34 @@ impl DynoOutput {
             }
         }
     }
+}
+
+/// Every whole line, and how many bytes they are; `last` also takes a rest without line feed.
+pub(super) fn lines(bytes: &[u8], last: bool) -> (Vec<Cow<'_, str>>, usize) {
+    let (mut used, mut lines) = (0, Vec::new());
+    loop {
+        let rest = &bytes[used..];
+        let newline = rest.iter().take(LINE_BYTES_MAX + 1).position(|byte| *byte == b'\n');
+        if let Some(length) = newline {
+            lines.push(text(&rest[..length]));
+            used += length + 1;
+        } else if rest.len() > LINE_BYTES_MAX {
+            let length = boundary(rest, LINE_BYTES_MAX);
+            lines.push(text(&rest[..length]));
+            used += length;
+        } else {
+            if last && !rest.is_empty() {
+                lines.push(text(rest));
+                used += rest.len();
+            }
+            return (lines, used);
+        }
+    }
+}
+
+/// A line without its end; bytes that are no text are replaced.
+fn text(line: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 /// The last place at or before `at` that does not cut a UTF-8 character in two; `at` itself where

@@ -19,12 +19,27 @@ pub struct Tail {
     clock: Clock,
     history: VecDeque<Arc<LogEntry>>,
     ring: Arc<Ring>,
+    overflow: Overflow,
+}
+
+/// Whose buffer it is: how its loss is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overflow {
+    /// Of somebody who looks on (L11).
+    Tail,
+    /// Of a drain (L10).
+    Output,
 }
 
 impl Tail {
-    pub(super) fn new(clock: Clock, filter: LogFilter, history: Vec<Arc<LogEntry>>) -> Self {
+    pub(super) fn new(
+        clock: Clock,
+        filter: LogFilter,
+        history: Vec<Arc<LogEntry>>,
+        overflow: Overflow,
+    ) -> Self {
         let ring = Ring { filter, lines: Mutex::default(), changed: Notify::new() };
-        Self { clock, history: history.into(), ring: Arc::new(ring) }
+        Self { clock, history: history.into(), ring: Arc::new(ring), overflow }
     }
 
     pub(super) fn ring(&self) -> &Arc<Ring> {
@@ -42,12 +57,32 @@ impl Tail {
         loop {
             // Registered before looking, so that a line that comes in between is not slept over.
             let changed = self.ring.changed.notified();
-            match self.ring.take(self.clock) {
+            match self.ring.take(self.clock, self.overflow) {
                 Taken::Line(entry) => return Some(entry),
                 Taken::Closed => return None,
                 Taken::Nothing => changed.await,
             }
         }
+    }
+}
+
+impl Tail {
+    /// The next line if there is one already.
+    pub(crate) fn try_next(&mut self) -> Option<Arc<LogEntry>> {
+        match self.ring.take(self.clock, self.overflow) {
+            Taken::Line(entry) => Some(entry),
+            Taken::Nothing | Taken::Closed => None,
+        }
+    }
+
+    /// So many lines were taken and lost all the same; it is told with those that the ring loses.
+    pub(crate) fn lost(&self, count: u64, since: Micros) {
+        let mut lines = self.ring.lines.lock();
+        let loss = lines.lost.get_or_insert(Loss { count: 0, since });
+        loss.count += count;
+        loss.since = loss.since.min(since);
+        drop(lines);
+        self.ring.changed.notify_one();
     }
 }
 
@@ -99,10 +134,10 @@ impl Ring {
         self.changed.notify_one();
     }
 
-    fn take(&self, clock: Clock) -> Taken {
+    fn take(&self, clock: Clock, overflow: Overflow) -> Taken {
         let mut lines = self.lines.lock();
         if let Some(loss) = lines.lost.take() {
-            return Taken::Line(Arc::new(loss.notice(clock.now())));
+            return Taken::Line(Arc::new(loss.notice(clock.now(), overflow)));
         }
         match lines.queue.pop_front() {
             Some(entry) => Taken::Line(entry),
@@ -113,13 +148,18 @@ impl Ring {
 }
 
 impl Loss {
-    /// Logplex's own sentence.
-    fn notice(self, at: Micros) -> LogEntry {
+    /// Logplex's own sentences.
+    fn notice(self, at: Micros, overflow: Overflow) -> LogEntry {
         let (count, since) = (self.count, Timestamp(self.since));
-        let text = format!(
-            "Error L11 (Tail buffer overflow) -> This tail session dropped {count} messages \
-             since {since}"
-        );
+        let text = match overflow {
+            Overflow::Tail => format!(
+                "Error L11 (Tail buffer overflow) -> This tail session dropped {count} messages \
+                 since {since}"
+            ),
+            Overflow::Output => format!(
+                "Error L10 (output buffer overflow): {count} messages dropped since {since}."
+            ),
+        };
         let process = "logplex".into();
         LogEntry { at, source: Source::Heroku, process, text: text.into() }
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use platform::{
-    App, ChildChange, ConfigVars, DynoName, DynoOptions, Dynos, Formation, LogFilter, LogHub,
-    OneOffTiming, Platform, Procfile, Router, RouterOptions, RouterTiming, Tracer,
+    App, ChildChange, ConfigVars, DrainOptions, DynoName, DynoOptions, Dynos, Formation, LogFilter,
+    LogHub, OneOffTiming, Platform, Procfile, Router, RouterOptions, RouterTiming, Tracer,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -96,15 +96,33 @@ impl Stage {
 
     /// What the app keeps in its folder, opened.
     pub(crate) fn platform(&self, change: impl FnOnce(&mut OneOffTiming)) -> Arc<Platform> {
+        self.platform_with(change, drain_options())
+    }
+
+    /// As [`Stage::platform`], with drains of one's own.
+    pub(crate) fn platform_with(
+        &self,
+        change: impl FnOnce(&mut OneOffTiming),
+        drains: DrainOptions,
+    ) -> Arc<Platform> {
         let mut timing = OneOffTiming::default();
         change(&mut timing);
+        self.open(self.hub.clone(), timing, drains)
+    }
+
+    /// As [`Stage::platform`], with another log, as another run has it.
+    pub(crate) fn platform_on(&self, hub: LogHub) -> Arc<Platform> {
+        self.open(hub, OneOffTiming::default(), drain_options())
+    }
+
+    fn open(&self, hub: LogHub, timing: OneOffTiming, drains: DrainOptions) -> Arc<Platform> {
         let app = App {
             dir: self.dir.path().to_owned(),
             user: "ann@example.com".to_owned(),
             attached: ConfigVars::default().with("DATABASE_URL", "postgres://shop"),
         };
-        let (dynos, hub) = (Arc::clone(&self.dynos), self.hub.clone());
-        let opened = Platform::open(app, dynos, hub, Clock::start(), timing);
+        let dynos = Arc::clone(&self.dynos);
+        let opened = Platform::open(app, dynos, hub, Clock::start(), timing, drains);
         Arc::new(opened.expect("the folder can be written to"))
     }
 
@@ -166,6 +184,12 @@ pub(crate) fn runs(group: i32) -> bool {
         let fields: Vec<&str> = fields.split(' ').collect();
         fields.get(2) == Some(&group.to_string().as_str()) && fields.first() != Some(&"Z")
     })
+}
+
+/// Drains that do not let a test wait.
+pub(crate) fn drain_options() -> DrainOptions {
+    let (backoff_base, backoff_cap) = (Duration::from_millis(5), Duration::from_millis(50));
+    DrainOptions { backoff_base, backoff_cap, ..DrainOptions::default() }
 }
 
 /// Waits until none of the groups runs.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use platform::Egress;
 use platform::control::{self, Client, Server};
+use platform::{Api, Egress};
 
 use super::PostgresArgs;
 use super::proxy::ModeArg;
@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// Run this in the app's environment before the dynos start: `surgetank storefront setup`
     #[arg(long, value_name = "CMD")]
     setup: Option<String>,
+
+    /// The Platform API's port on loopback, for Heroku's own command line; 0 for the last one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    api_port: u16,
 
     /// How dynos are kept apart
     #[arg(long, value_enum, default_value_t = Wanted::Auto)]
@@ -165,17 +169,21 @@ async fn start_and_serve(
     let recording = plan.recording.clone();
     let staging = Staging::start(&database, plan).await?;
     let controlled = Arc::new(staging.controlled().context("an app that keeps its releases")?);
-    let server = Server::start(&sockets(&app_dir), controlled).await?;
+    let server = Server::start(&sockets(&app_dir), Arc::clone(&controlled)).await?;
+    let api_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.api_port);
+    let api = Api::start(controlled, api_address).await?;
     progress.done();
     // Not before it serves: what has only begun to start is dropped at the first signal.
     orderly.begin();
     out::talk(&format!(
-        "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\nCtrl-C ends it",
+        "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\n\
+         For Heroku's own command line, paste:\n{}\nCtrl-C ends it",
         staging.address(),
         database.version(),
         args.mode,
         recording.display(),
-        staging.apart()
+        staging.apart(),
+        api.exports()
     ));
     once_up(&database, &staging).await?;
     let mut lines = staging.hub().tail(platform::LogFilter::default());
@@ -189,6 +197,7 @@ async fn start_and_serve(
         }
     }
     out::talk("stopping");
+    api.shutdown().await;
     server.shutdown().await;
     staging.stop().await?;
     database.stop().await;

@@ -19,6 +19,8 @@ use crate::cli::PostgresArgs;
 use crate::exit::Unavailable;
 use crate::progress::Progress;
 
+/// Statements that take longer are told in the log, as Heroku Postgres has it.
+const SLOW: &str = "2s";
 /// Role and database of the app.
 const APP: &str = "app";
 /// Slots the server keeps for superusers, which our own observer is.
@@ -120,6 +122,9 @@ impl Database {
             settings: [
                 setting("superuser_reserved_connections", RESERVED.to_string()),
                 setting("shared_buffers", "256MB".to_owned()),
+                // As Heroku Postgres' lines look, which begin with a time of their own in the log.
+                setting("log_line_prefix", "[%p-%l] %q%u [%d] ".to_owned()),
+                setting("log_min_duration_statement", SLOW.to_owned()),
             ]
             .into_iter()
             .chain(settings.iter().cloned())
@@ -242,6 +247,11 @@ impl Database {
     /// `PostgreSQL 15.18`.
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Its own log.
+    pub(crate) fn log_path(&self) -> &Path {
+        self.cluster.log_path()
     }
 
     pub(crate) fn run_folder(&self) -> Arc<RunFolder> {
