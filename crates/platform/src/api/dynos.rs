@@ -73,7 +73,8 @@ pub(super) async fn formation(shared: &Shared) -> Answered {
     let (formation, deployed) = (dynos.formation().await, dynos.deployed());
     let of = |process_type: &str| {
         let command = deployed.procfile.command(process_type).unwrap_or_default();
-        resources::formation(shared, process_type, formation.quantity(process_type), command)
+        let many = (formation.quantity(process_type), formation.size(process_type));
+        resources::formation(shared, process_type, many, command)
     };
     ok(&formation.types().map(of).collect::<Vec<_>>())
 }

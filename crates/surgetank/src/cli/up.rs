@@ -25,7 +25,7 @@ use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
     diagnose.\n\nEach start is a release of the folder as it is: the Procfile's `release` process \
     runs first, and its failure ends the start.")]
 pub(crate) struct Args {
-    /// How many dynos of each type: `web=2,worker=1` [default: one web]
+    /// How many dynos of each type, of what size: `web=2:Standard-2X,worker=1` [default: one web]
     #[arg(short = 'm', long, value_name = "FORMATION", default_value = "")]
     pub(super) formation: String,
 
