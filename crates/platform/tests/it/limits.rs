@@ -12,6 +12,7 @@ async fn measured(cage: &Cage, procfile: &str, formation: &str) -> Stage {
     Stage::new(procfile, formation, |options| {
         options.isolation = cage.isolation();
         options.timing.sample = Duration::from_millis(200);
+        options.timing.exit_timeout = Duration::from_secs(1);
         options.timing.backoff_base = Duration::from_secs(1000);
         options.timing.backoff_cap = Duration::from_secs(1000);
     })
