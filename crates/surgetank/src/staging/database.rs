@@ -186,8 +186,8 @@ impl Database {
         self.superuser_config(APP)
     }
 
-    /// What the proxy connects to: the app's role over the Unix socket, or over one in `folder` that
-    /// leads there.
+    /// What the proxy connects to: the app's role over the Unix socket, or over one in `folder`
+    /// that leads there.
     pub(crate) fn upstream(&self, folder: Option<&Path>) -> anyhow::Result<proxy::Upstream> {
         let mut url = url::Url::parse(&self.direct_url())?;
         let folder = folder.unwrap_or(self.cluster.socket_dir()).display().to_string();

@@ -66,8 +66,8 @@ impl Production {
         Ok(production)
     }
 
-    /// The formation as `up` and `ps:scale` read it, for the types that the Procfile has; the others
-    /// are noted.
+    /// The formation as `up` and `ps:scale` read it, for the types that the Procfile has; the
+    /// others are noted.
     pub(crate) fn formation_for(&mut self, procfile: &platform::Procfile) -> String {
         let mut words = Vec::new();
         for (name, dynos) in &self.formation {
