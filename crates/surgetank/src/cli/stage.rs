@@ -14,14 +14,24 @@ use crate::staging::{Database, Staging};
 use fidelity::Actual;
 use production::Production;
 
+/// What each kind of source tells.
+const SOURCES: &str = r#"A recording says formation, PostgreSQL's settings and how far it is, and
+why requests failed: the table then says which differences matter for that. An app.json says
+formation, config vars and the database's plan, which has a connection limit. A TOML file says
+what you know:
+
+    config = ["STRIPE_KEY"]
+    round_trip = "1.2ms"
+    [formation]
+    web = { quantity = 2, size = "Standard-1X" }
+    [postgresql]
+    max_connections = 120
+
+What is said on the command line goes before what the source says."#;
+
 /// Run the app as `up` does, with formation and PostgreSQL as in production
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A recording says formation, PostgreSQL's settings and how far it is, and \
-    why requests failed: the table then says which differences matter for that. An app.json says \
-    formation, config vars and the database's plan, which has a connection limit. A TOML file says \
-    what you know:\n\n    config = [\"STRIPE_KEY\"]\n    round_trip = \"1.2ms\"\n    [formation]\n    \
-    web = { quantity = 2, size = \"Standard-1X\" }\n    [postgresql]\n    max_connections = 120\n\n\
-    What is said on the command line goes before what the source says.")]
+#[command(after_help = SOURCES)]
 // `up` has a group of this name already.
 #[group(skip)]
 pub(crate) struct Args {
