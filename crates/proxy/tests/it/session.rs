@@ -111,7 +111,8 @@ async fn a_socket_of_another_network_is_served_as_its_dyno_until_it_is_let_go() 
         let named = |event: &trace::Event| matches!(event, trace::Event::DynoNamed { name, .. } if **name == *"web.7");
         assert!(fixture.all_events().iter().any(named));
         // No successor gets it: only whoever made the network can make it again.
-        assert!(fixture.proxy.sockets().unwrap().iter().all(|handed| handed.addr != addr));
+        let handed = fixture.proxy.sockets().unwrap();
+        assert!(handed.iter().all(|handed| handed.addr != addr));
         drop(serving);
         let refused = async {
             while tokio::net::TcpStream::connect(addr).await.is_ok() {
