@@ -108,8 +108,12 @@ async fn a_socket_of_another_network_is_served_as_its_dyno_until_it_is_let_go() 
         let serving = fixture.proxy.serve(listener.into(), "web.7").unwrap();
         let session = testkit::connect(&fixture.database.url_through(addr)).await;
         session.batch_execute("SELECT 1").await.unwrap();
-        let named = |event: &trace::Event| matches!(event, trace::Event::DynoNamed { name, .. } if **name == *"web.7");
-        assert!(fixture.all_events().iter().any(named));
+        let events = fixture.all_events();
+        let names = events.iter().filter_map(|event| match event {
+            trace::Event::DynoNamed { name, .. } => Some(&**name),
+            _ => None,
+        });
+        assert_eq!(names.collect::<Vec<_>>(), ["web.7"]);
         // No successor gets it: only whoever made the network can make it again.
         let handed = fixture.proxy.sockets().unwrap();
         assert!(handed.iter().all(|handed| handed.addr != addr));
