@@ -332,6 +332,20 @@ async fn hosts_six_when_asked_to() {
     std::future::pending::<()>().await;
 }
 
+/// The process that is killed, also when the test fails; what it leaves is then removed too.
+struct Host {
+    process: std::process::Child,
+    parent: Option<PathBuf>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have been killed and swept already.
+        let _ended = self.process.kill().and_then(|()| self.process.wait());
+        let _swept = self.parent.as_deref().map(platform::postgres::sweep_leftovers);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() {
     let Some(cage) = cage(|_| ()) else { return };
@@ -344,11 +358,13 @@ async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() 
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines =
-        std::io::BufReader::new(host.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let output = host.stdout.take().unwrap();
+    let mut host = Host { process: host, parent: None };
+    let mut lines = std::io::BufReader::new(output).lines().map_while(Result::ok);
     let line = lines.find(|line| line.contains("run /")).unwrap();
     let (_, folder) = line.split_once("run /").unwrap();
     let folder = Path::new("/").join(folder);
+    host.parent = folder.parent().map(Path::to_owned);
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     let mark = format!("{}={}", RunFolder::VARIABLE, folder.display());
     // Twelve sleepers, six times PID 1 and its helper; some are still about to become sleepers.
@@ -359,8 +375,8 @@ async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() 
     };
     soon("24 processes", all_there).await;
     assert!(!cgroups_of(&name).is_empty());
-    host.kill().unwrap();
-    host.wait().unwrap();
+    host.process.kill().unwrap();
+    host.process.wait().unwrap();
     let gone = async {
         while !marked(&mark).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
