@@ -153,7 +153,7 @@ impl Controlled for Staging {
     }
 
     fn ps(&self) -> Vec<DynoInfo> {
-        self.platform.dynos.ps()
+        self.platform.dynos.ps_with_usage()
     }
 
     fn hub(&self) -> &LogHub {

@@ -46,7 +46,7 @@ use port::Ports;
 pub use size::Size;
 pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner};
 
-use crate::container::{Container, Wanted};
+use crate::container::{Cgroup, Container, Wanted};
 use crate::error::{Error, Result};
 use crate::formation::Formation;
 use crate::logs::LogHub;
@@ -64,20 +64,27 @@ pub(crate) struct Shared {
     fleet: Arc<Fleet>,
     spawner: Spawner,
     ports: Ports,
+    /// The formation, for the sizes in it; changed with [`Crew::formation`].
+    sized: RwLock<Formation>,
 }
 
 impl Shared {
     /// A container for one process of this dyno, if dynos are containers.
     async fn container(&self, name: &DynoName) -> io::Result<Option<Arc<Container>>> {
         let Isolation::Container(options) = &self.options.isolation else { return Ok(None) };
-        let (options, name) = (Arc::clone(options), name.clone());
+        let (options, name, size) = (Arc::clone(options), name.clone(), self.size(name));
         let app_dir = self.options.app_dir.clone();
         let create = move || {
-            let wanted = Wanted { name: &name, size: Size::default() };
+            let wanted = Wanted { name: &name, size };
             Container::create(&options, &app_dir, &wanted)
         };
         let container = tokio::task::spawn_blocking(create).await.map_err(io::Error::other)??;
         Ok(Some(Arc::new(container)))
+    }
+
+    /// How large a dyno is that starts now.
+    fn size(&self, name: &DynoName) -> Size {
+        self.sized.read().size(name.process_type())
     }
 }
 
@@ -128,7 +135,8 @@ impl Dynos {
         let fleet = Arc::new(Fleet::new(tracer.clock()));
         let config_vars = options.config_vars.clone();
         let deployed = RwLock::new(Arc::new(Deployed { release: 0, procfile, config_vars }));
-        let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports };
+        let sized = RwLock::new(formation.clone());
+        let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports, sized };
         let none = BTreeMap::new();
         let dynos = Self {
             crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
@@ -151,7 +159,8 @@ impl Dynos {
     }
 
     fn hire_one(&self, name: DynoName) -> Member {
-        self.shared.fleet.hired(&name, self.shared.deployed().command(&name));
+        let size = self.shared.size(&name);
+        self.shared.fleet.hired(&name, self.shared.deployed().command(&name), size);
         let (orders, inbox) = mpsc::channel(1);
         let remove = self.closing.child_token();
         let removed = CancellationToken::new();
@@ -170,6 +179,25 @@ impl Dynos {
         self.shared.fleet.snapshot()
     }
 
+    /// The same, with what the contained ones use now. Reads some files for each.
+    #[must_use]
+    pub fn ps_with_usage(&self) -> Vec<DynoInfo> {
+        let used = |(mut info, cgroup): (DynoInfo, Option<Arc<Cgroup>>)| {
+            info.usage = cgroup.and_then(|cgroup| cgroup.usage());
+            info
+        };
+        self.shared.fleet.with_cgroups().into_iter().map(used).collect()
+    }
+
+    /// Where a further command of a dyno runs: within its container, or, if it has none at the
+    /// moment, in one like it.
+    pub(crate) async fn place(&self, name: &DynoName) -> io::Result<Option<Contained>> {
+        if let Some(container) = self.shared.fleet.container(name) {
+            return Ok(Some(Contained::Further(container)));
+        }
+        Ok(self.shared.container(name).await?.map(Contained::First))
+    }
+
     /// How many of each type there should be.
     pub async fn formation(&self) -> Formation {
         self.crew.lock().await.formation.clone()
@@ -186,8 +214,20 @@ impl Dynos {
         let formation = crew.formation.changed_by(changes)?;
         self.shared.hub.write(crate::logs::Source::Heroku, "api", &format!("Scale to {formation}"));
         let wanted = formation.dynos();
+        let resized = |name: &DynoName| {
+            let process_type = name.process_type();
+            formation.size(process_type) != crew.formation.size(process_type)
+        };
+        let resized: Vec<Member> = crew
+            .members
+            .iter()
+            .filter(|(name, _)| resized(name) && wanted.contains(name))
+            .map(|(_, member)| member.clone())
+            .collect();
+        *self.shared.sized.write() = formation.clone();
         let hired = self.hire(&formation, &crew.members);
         crew.members.extend(hired);
+        resized.iter().for_each(|member| self.restart_later(member));
         crew.formation = formation.clone();
         let superfluous: Vec<_> =
             crew.members.extract_if(.., |name, _| !wanted.contains(name)).collect();
@@ -267,6 +307,10 @@ impl Dynos {
         self.tasks.wait().await;
         // One-off runs are not in the tracker.
         self.shared.spawner.groups().kill_all();
+    }
+
+    pub(crate) fn size_of(&self, name: &DynoName) -> Size {
+        self.shared.size(name)
     }
 
     pub(crate) fn fleet(&self) -> &Arc<Fleet> {

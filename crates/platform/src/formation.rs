@@ -1,8 +1,10 @@
-//! The formation: how many dynos of each process type.
+//! The formation: how many dynos of each process type, and of what size.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::dyno::Size;
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 use crate::procfile::Procfile;
@@ -15,6 +17,8 @@ const MOST_OF_ONE_TYPE: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formation {
     quantities: Vec<(Arc<str>, u32)>,
+    /// Of the types that have not the usual one.
+    sizes: BTreeMap<Arc<str>, Size>,
 }
 
 impl Formation {
@@ -26,11 +30,19 @@ impl Formation {
 
     /// The process types of a Procfile, each with so many dynos.
     pub(crate) fn of(procfile: &Procfile, quantity: impl Fn(&str) -> u32) -> Self {
-        Self { quantities: procfile.types().map(|name| (name.into(), quantity(name))).collect() }
+        let quantities = procfile.types().map(|name| (name.into(), quantity(name))).collect();
+        Self { quantities, sizes: BTreeMap::new() }
     }
 
-    /// This formation after changes such as `web=2,worker+1` or `web-1 worker=0`; types that are
-    /// not named stay as they are.
+    /// With the sizes of another formation, for the types that are in both.
+    pub(crate) fn with_sizes_of(mut self, other: &Self) -> Self {
+        let known = other.sizes.iter().filter(|(name, _)| self.types().any(|one| one == &***name));
+        self.sizes = known.map(|(name, size)| (Arc::clone(name), *size)).collect();
+        self
+    }
+
+    /// This formation after changes such as `web=2,worker+1`, `web-1 worker=0` or
+    /// `web=2:Standard-2X`; types that are not named stay as they are.
     ///
     /// # Errors
     /// A change that cannot be read, a type the Procfile does not have, or a quantity out of
@@ -46,9 +58,10 @@ impl Formation {
     }
 
     fn apply(&mut self, change: &str) -> Result<(), String> {
-        if change.contains(':') {
-            return Err("dyno sizes are not supported; leave out what follows the `:`".to_owned());
-        }
+        let (change, size) = match change.split_once(':') {
+            Some((change, size)) => (change, Some(size.parse::<Size>()?)),
+            None => (change, None),
+        };
         // A type may itself hold a `-`, so the operator is the last one.
         let position = change.rfind(['=', '+', '-']).filter(|at| *at > 0);
         let Some(position) = position else {
@@ -58,7 +71,7 @@ impl Formation {
         let (operator, amount) = rest.split_at(1);
         let amount: u32 = amount.parse().map_err(|_| format!("`{amount}` is not a number"))?;
         let known = self.types().collect::<Vec<_>>().join(", ");
-        let Some((_, quantity)) = self.quantities.iter_mut().find(|(t, _)| **t == *process_type)
+        let Some((name, quantity)) = self.quantities.iter_mut().find(|(t, _)| **t == *process_type)
         else {
             return Err(format!("the Procfile has no `{process_type}`; it has: {known}"));
         };
@@ -71,14 +84,18 @@ impl Formation {
             return Err(format!("at most {MOST_OF_ONE_TYPE} dynos of one type"));
         }
         *quantity = wanted;
+        if let Some(size) = size {
+            self.sizes.insert(Arc::clone(name), size);
+            self.sizes.retain(|_, size| *size != Size::default());
+        }
         Ok(())
     }
 
     /// The same process types, with no dyno at all.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        let quantities = self.quantities.iter();
-        Self { quantities: quantities.map(|(name, _)| (Arc::clone(name), 0)).collect() }
+        let quantities = self.quantities.iter().map(|(name, _)| (Arc::clone(name), 0)).collect();
+        Self { quantities, sizes: self.sizes.clone() }
     }
 
     /// The process types, in the order of the Procfile.
@@ -92,6 +109,12 @@ impl Formation {
         self.quantities.iter().find(|(t, _)| **t == *process_type).map_or(0, |(_, n)| *n)
     }
 
+    /// The size of dynos of this type.
+    #[must_use]
+    pub fn size(&self, process_type: &str) -> Size {
+        self.sizes.get(process_type).copied().unwrap_or_default()
+    }
+
     /// Every dyno, in the order of the Procfile: `web.1`, `web.2`, `worker.1`.
     #[must_use]
     pub fn dynos(&self) -> Vec<DynoName> {
@@ -103,12 +126,15 @@ impl Formation {
     }
 }
 
-/// `web=2, worker=1`, as in Heroku's "Scale to" log line.
+/// `web=2, worker=1:Standard-2X`, as in Heroku's "Scale to" log line; the usual size is not told.
 impl fmt::Display for Formation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (process_type, quantity)) in self.quantities.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{process_type}={quantity}")?;
+            if let Some(size) = self.sizes.get(process_type) {
+                write!(f, ":{size}")?;
+            }
         }
         Ok(())
     }
@@ -150,6 +176,21 @@ mod tests {
         assert!(error("=2").contains("expected `<type>=<n>`"));
         assert!(error("web=two").contains("`two` is not a number"));
         assert!(error("web=101").contains("at most 100"));
-        assert!(error("web=2:Standard-2X").contains("sizes are not supported"));
+        assert!(error("web=2:Standard-3X").contains("`Standard-3X` is no dyno size"));
+    }
+
+    #[test]
+    fn a_type_has_a_size() {
+        let changed = formation().changed_by("web=2:standard-2x, worker+1").unwrap();
+        assert_eq!(changed.to_string(), "web=2:Standard-2X, worker=1, big-job=0");
+        assert_eq!(
+            (changed.size("web"), changed.size("worker")),
+            (Size::Standard2X, Size::default())
+        );
+        // It stays until it is changed, and is read back as it is written.
+        let more = changed.changed_by("web+1").unwrap();
+        assert_eq!(more.size("web"), Size::Standard2X);
+        assert_eq!(formation().changed_by(&more.to_string()).unwrap(), more);
+        assert_eq!(more.changed_by("web=3:Standard-1X").unwrap().size("web"), Size::default());
     }
 }

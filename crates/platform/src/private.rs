@@ -17,7 +17,7 @@ const FOLDER: &str = ".surgetank";
 #[derive(Debug)]
 pub(crate) struct Kept {
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Kept {
@@ -37,7 +37,7 @@ impl Kept {
         options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&path).map_err(wrong)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder, _lock: lock }),
+            Ok(()) => Ok(Self { folder, lock }),
             Err(TryLockError::WouldBlock) => Err(Error::AlreadyRunning { path: folder }),
             Err(TryLockError::Error(error)) => Err(wrong(error)),
         }
@@ -89,6 +89,13 @@ impl Kept {
             Ok(()) => Ok(path),
             Err(source) => Err(Error::Kept { path, source }),
         }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Closing would not do: a process that is just being started has a copy for a moment.
+        let _unlocked = self.lock.unlock();
     }
 }
 

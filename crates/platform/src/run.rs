@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 pub use compare::{Aspect, EnvironmentDifference, RunComparison};
 
-use crate::dyno::{Contained, Dynos, Ends, Launch, NotStarted, Process, Spawner};
+use crate::dyno::{Dynos, Ends, Launch, NotStarted, Process, Size, Spawner};
 use crate::error::{Error, Result};
 use crate::name::DynoName;
 
@@ -131,6 +131,9 @@ pub struct RunResult {
     pub truncated: bool,
     /// From start to end.
     pub elapsed: Duration,
+    /// The dyno's size, whose limits hold for the command too where dynos are contained.
+    #[serde(default)]
+    pub size: Size,
     /// Its environment, ordered by name.
     pub environment: Vec<(String, String)>,
     /// Database requests of the dyno while it ran, where they are counted.
@@ -155,7 +158,13 @@ pub async fn run(
     let mut runs = JoinSet::new();
     for (index, (name, environment)) in orders.into_iter().enumerate() {
         let before = options.tally.as_ref().map(|tally| tally(&name));
-        let contained = dynos.fleet().container(&name).map(Contained::Further);
+        let contained = dynos.place(&name).await.map_err(|source| {
+            let (dyno, command) = (name.clone(), command.to_owned());
+            Error::Spawn { dyno, command, source }
+        })?;
+        // The container stays until the command has ended.
+        let place = contained.clone();
+        let size = dynos.size_of(&name);
         let launch = Launch {
             command: command.to_owned(),
             dir: dynos.app_dir().clone(),
@@ -167,9 +176,11 @@ pub async fn run(
         let options = options.clone();
         runs.spawn(async move {
             let ended = watch(process, &options).await;
+            drop(place);
             let database = options.tally.as_ref().zip(before);
             let database = database.map(|(tally, before)| tally(&name).since(before));
-            (index, ended.into_result(name, environment, database))
+            let result = RunResult { size, ..ended.into_result(name, environment, database) };
+            (index, result)
         });
     }
     let mut results = Vec::with_capacity(names.len());
@@ -211,6 +222,7 @@ impl Ended {
             stderr: String::from_utf8_lossy(&self.stderr.kept).into_owned(),
             truncated: self.stdout.truncated || self.stderr.truncated,
             elapsed: self.elapsed,
+            size: Size::default(),
             environment,
             database,
         }

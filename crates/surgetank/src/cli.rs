@@ -21,6 +21,7 @@ mod record;
 mod releases;
 mod report;
 mod run;
+mod stage;
 mod storefront;
 mod up;
 
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
     Up(up::Args),
+    /// Run the app as `up` does, with formation and PostgreSQL as in production; say what differs
+    Stage(stage::Args),
     /// Run only the proxy, in front of an existing PostgreSQL
     Proxy(proxy::Args),
     /// Check a configuration file of the proxy, ours or PgBouncer's
@@ -158,6 +161,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => demo::run(args),
         Command::Up(args) => up::run(args),
+        Command::Stage(args) => stage::run(args),
         Command::Proxy(args) => proxy::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Ps(args) => ps::list(&args),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::Interrupted;
 
@@ -27,19 +28,30 @@ pub(crate) fn until_interrupted<T>(
     })
 }
 
-/// Whether work that has an orderly end is so far that it takes the first signal itself.
+/// How work that has an orderly end is asked for it.
 #[derive(Debug, Default)]
-pub(crate) struct Orderly(AtomicBool);
+pub(crate) struct Orderly {
+    begun: AtomicBool,
+    asked: CancellationToken,
+}
 
 impl Orderly {
-    /// From now on the work ends itself at the first signal.
+    /// From now on the work ends itself when it is asked to.
     pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this signal is left to the work; only the first is.
-    fn takes_signal(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+    /// Returns when the work is asked to end.
+    pub(crate) async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+
+    /// Hands a signal on; `false` if it is to end the work itself: before the work has begun to
+    /// serve, or when it was asked already.
+    fn ask(&self) -> bool {
+        let heard = self.begun.load(Ordering::Relaxed) && !self.asked.is_cancelled();
+        self.asked.cancel();
+        heard
     }
 }
 
@@ -57,7 +69,7 @@ pub(crate) fn until_interrupted_twice<T>(
                 result = work.as_mut() => return result,
                 signal = interrupted() => signal?,
             }
-            if !orderly.takes_signal() {
+            if !orderly.ask() {
                 return Err(Interrupted.into());
             }
         }

@@ -11,6 +11,7 @@
 //! It starts against the arrows of the picture and stops along them.
 
 mod database;
+mod distance;
 mod isolation;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use trace::{Clock, DynoNames, DynoState, Event, Sink};
 
 pub(crate) use database::Database;
+use distance::Distance;
 use isolation::Settled;
 pub(crate) use isolation::{Apart, Wanted};
 
@@ -62,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) router: SocketAddr,
     pub(crate) recording: PathBuf,
     pub(crate) seed: u64,
+    /// How far PostgreSQL is to be; nothing leaves it where it is.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// One run of an app.
@@ -80,6 +84,7 @@ pub(crate) struct Staging {
     recording: PathBuf,
     /// How dynos are kept apart, for people.
     apart: String,
+    distance: Option<Distance>,
     /// Tells PostgreSQL's own log in that of the app, where the app keeps its releases.
     _postgres_log: JoinSet<()>,
 }
@@ -97,7 +102,15 @@ impl Staging {
 
         let observer = ObserveConfig::new(database.observer_config());
         let observer = Observer::start(observer, clock, Arc::clone(&sink)).await?;
-        let proxy = start_proxy(database, &plan, clock, &names, &sink)?;
+        let distance = match plan.round_trip {
+            Some(round_trip) => {
+                let folder = database.run_folder().path().join("far");
+                Some(Distance::start(folder, &database.socket(), round_trip)?)
+            }
+            None => None,
+        };
+        let way = distance.as_ref().map(Distance::folder);
+        let proxy = start_proxy(database.upstream(way)?, database, &plan, clock, &names, &sink)?;
 
         let hub = LogHub::new(clock);
         let tracer = Tracer::new(clock, Arc::clone(&names), Arc::clone(&sink));
@@ -144,6 +157,7 @@ impl Staging {
             recorder,
             recording,
             apart,
+            distance,
             _postgres_log: postgres_log,
         };
         staging.wait_for_dynos().await?;
@@ -200,6 +214,18 @@ impl Staging {
     /// How its dynos are kept apart, for people.
     pub(crate) fn apart(&self) -> &str {
         &self.apart
+    }
+
+    /// The names of the app's config vars.
+    pub(crate) fn config_names(&self) -> Vec<String> {
+        let Some(platform) = &self.platform else { return Vec::new() };
+        let vars = platform.releases.config_vars();
+        vars.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// How far PostgreSQL is from the proxy, measured.
+    pub(crate) async fn round_trip(&self, database: &Database) -> anyhow::Result<Duration> {
+        database.round_trip(self.distance.as_ref().map(Distance::folder)).await
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -266,13 +292,14 @@ async fn release(
 }
 
 fn start_proxy(
+    upstream: proxy::Upstream,
     database: &Database,
     plan: &Plan,
     clock: Clock,
     names: &Arc<DynoNames>,
     sink: &Arc<dyn Sink>,
 ) -> anyhow::Result<Arc<Proxy>> {
-    let mut config = proxy::Config::new(plan.mode, database.upstream()?);
+    let mut config = proxy::Config::new(plan.mode, upstream);
     config.limit = Some(plan.limit.unwrap_or_else(|| database.limit()));
     Ok(Arc::new(Proxy::start(config, Arc::clone(names), clock, Arc::clone(sink))?))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::answer::{Answered, Fault, accepted, created, number, ok, read};
 use super::{Shared, resources};
 use crate::control::Controlled;
-use crate::dyno::DynoInfo;
+use crate::dyno::{DynoInfo, Size};
 use crate::name::DynoName;
 use crate::one_off::{OneOff, WindowSize};
 
@@ -73,7 +73,8 @@ pub(super) async fn formation(shared: &Shared) -> Answered {
     let (formation, deployed) = (dynos.formation().await, dynos.deployed());
     let of = |process_type: &str| {
         let command = deployed.procfile.command(process_type).unwrap_or_default();
-        resources::formation(shared, process_type, formation.quantity(process_type), command)
+        let many = (formation.quantity(process_type), formation.size(process_type));
+        resources::formation(shared, process_type, many, command)
     };
     ok(&formation.types().map(of).collect::<Vec<_>>())
 }
@@ -130,6 +131,8 @@ struct RunOrder {
     force_no_tty: Option<bool>,
     #[serde(default)]
     r#type: Option<String>,
+    #[serde(default)]
+    size: Option<String>,
 }
 
 impl RunOrder {
@@ -160,6 +163,11 @@ pub(super) async fn run(shared: &Arc<Shared>, body: Incoming) -> Answered {
     let order: RunOrder = read(body).await?;
     if order.r#type.as_deref().is_some_and(|process_type| process_type != "run") {
         return Err(Fault::invalid("One-off dynos are of the type `run` here."));
+    }
+    let usual = |size: &String| size.parse() == Ok(Size::default());
+    if !order.size.as_ref().is_none_or(usual) {
+        let message = format!("One-off dynos are {} here.", Size::default());
+        return Err(Fault::invalid(message));
     }
     let (one_offs, one_off) = (&shared.staging.platform.one_offs, order.one_off());
     if order.attach != Some(true) {

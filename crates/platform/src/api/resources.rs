@@ -6,7 +6,7 @@ use trace::DynoState;
 
 use super::Shared;
 use crate::drains::Drain;
-use crate::dyno::DynoInfo;
+use crate::dyno::{DynoInfo, Size};
 use crate::hash::fnv1a;
 use crate::release::{Release, ReleaseStatus};
 use crate::router::Maintenance;
@@ -67,7 +67,7 @@ pub(super) fn dyno(shared: &Shared, dyno: &DynoInfo) -> Value {
         "type": dyno.name.process_type(),
         "command": dyno.command,
         "state": state(dyno.state),
-        "size": size(dyno),
+        "size": dyno.size,
         "attach_url": null,
         "release": { "id": release.map(|release| &release.id), "version": dyno.release },
         "created_at": time(dyno.since.0),
@@ -85,17 +85,10 @@ fn state(state: DynoState) -> &'static str {
     }
 }
 
-fn size(_: &DynoInfo) -> &'static str {
-    SIZE
-}
-
-/// What dynos are until they have sizes.
-pub(super) const SIZE: &str = "Standard-1X";
-
 pub(super) fn formation(
     shared: &Shared,
     process_type: &str,
-    quantity: u32,
+    (quantity, size): (u32, Size),
     command: &str,
 ) -> Value {
     json!({
@@ -103,7 +96,7 @@ pub(super) fn formation(
         "app": app_reference(shared),
         "type": process_type,
         "quantity": quantity,
-        "size": SIZE,
+        "size": size,
         "command": command,
     })
 }

@@ -6,7 +6,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -45,9 +44,9 @@ pub struct Usage {
     /// Processes that the kernel killed because there was no more memory for them.
     pub oom_kills: u64,
     /// Processor time.
-    pub cpu: Duration,
-    /// Time in which it was held back because its quota of processor time was used up.
-    pub throttled: Duration,
+    pub cpu_ms: u64,
+    /// Time in which it was held back because a quota of processor time was used up.
+    pub throttled_ms: u64,
     /// Processes and threads.
     pub tasks: u64,
     /// How much of the last ten seconds some task waited for a processor, memory, or a disk.
@@ -163,17 +162,17 @@ fn read(folder: &Path, hierarchy: &Hierarchy, usage: &mut Usage) {
     }
     if is("cpu") {
         let cpu = Table::read(&folder.join("cpu.stat"));
-        let nanos = cpu.of("throttled_time").map(Duration::from_nanos);
-        let micros = cpu.of("throttled_usec").map(Duration::from_micros);
-        usage.throttled = nanos.or(micros).unwrap_or(usage.throttled);
-        let used = cpu.of("usage_usec").map(Duration::from_micros);
-        // A group of version 2 without controllers counts too.
-        usage.cpu = used.filter(|used| *used > usage.cpu).unwrap_or(usage.cpu);
+        let nanos = cpu.of("throttled_time").map(|nanos| nanos / 1_000_000);
+        let micros = cpu.of("throttled_usec").map(|micros| micros / 1000);
+        usage.throttled_ms = nanos.or(micros).unwrap_or(usage.throttled_ms);
+        // A group of version 2 without controllers counts too, from when it was joined.
+        let used = cpu.of("usage_usec").map_or(0, |micros| micros / 1000);
+        usage.cpu_ms = usage.cpu_ms.max(used);
     }
     if is("cpuacct")
         && let Some(nanos) = number("cpuacct.usage")
     {
-        usage.cpu = Duration::from_nanos(nanos);
+        usage.cpu_ms = usage.cpu_ms.max(nanos / 1_000_000);
     }
     if is("pids")
         && let Some(tasks) = number("pids.current")
@@ -327,13 +326,13 @@ mod tests {
                 ("memory.stat", memory),
                 ("memory.max_usage_in_bytes", "200\n"),
                 ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
-                ("cpu.stat", "nr_periods 1\nnr_throttled 1\nthrottled_time 5000\n"),
+                ("cpu.stat", "nr_periods 1\nnr_throttled 1\nthrottled_time 5000000\n"),
                 ("pids.current", "9\n"),
             ],
         );
         assert_eq!((one.rss_bytes, one.cache_bytes, one.swap_bytes), (100, 50, 7));
         assert_eq!((one.memory_bytes_max, one.paged, one.oom_kills), (200, Some((3, 2)), 2));
-        assert_eq!((one.throttled, one.tasks), (Duration::from_micros(5), 9));
+        assert_eq!((one.throttled_ms, one.tasks), (5, 9));
 
         let two = usage(
             &[],
@@ -343,14 +342,14 @@ mod tests {
                 ("memory.swap.current", "7\n"),
                 ("memory.peak", "200\n"),
                 ("memory.events", "oom 1\noom_kill 2\n"),
-                ("cpu.stat", "usage_usec 11\nthrottled_usec 5\n"),
+                ("cpu.stat", "usage_usec 11000\nthrottled_usec 5000\n"),
                 ("pids.current", "9\n"),
                 ("cpu.pressure", "some avg10=1.50 avg60=0.00 avg300=0.00 total=1\n"),
             ],
         );
         assert_eq!((two.rss_bytes, two.cache_bytes, two.swap_bytes), (100, 50, 7));
         assert_eq!((two.memory_bytes_max, two.paged, two.oom_kills), (200, None, 2));
-        assert_eq!((two.cpu, two.throttled), (Duration::from_micros(11), one.throttled));
+        assert_eq!((two.cpu_ms, two.throttled_ms), (11, 5));
         assert_eq!(two.pressure.map(|pressure| pressure.cpu_percent), Some(1.5));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::life::Order;
-use super::{Dynos, Shared, shell};
+use super::{Dynos, Member, Shared, shell};
 use crate::error::Result;
 use crate::formation::Formation;
 use crate::name::DynoName;
@@ -56,17 +56,20 @@ impl Dynos {
         let mut crew = self.crew.lock().await;
         self.open()?;
         crew.formation = crew.formation.adapted_to(&deployed.procfile);
+        *self.shared.sized.write() = crew.formation.clone();
         *self.shared.deployed.write() = Arc::new(deployed);
         let wanted = crew.formation.dynos();
         for (_, gone) in crew.members.extract_if(.., |name, _| !wanted.contains(name)) {
             gone.remove.cancel();
         }
-        for member in crew.members.values().cloned() {
-            // Nobody waits for the answer: the supervisor does it when it is free to.
-            let (done, _) = oneshot::channel();
-            self.tasks.spawn(async move { member.orders.send(Order::Restart(done)).await });
-        }
+        crew.members.values().for_each(|member| self.restart_later(member));
         Ok(())
+    }
+
+    /// Nobody waits for it: the supervisor does it when it is free to.
+    pub(super) fn restart_later(&self, member: &Member) {
+        let (member, (done, _)) = (member.clone(), oneshot::channel());
+        self.tasks.spawn(async move { member.orders.send(Order::Restart(done)).await });
     }
 }
 
@@ -94,6 +97,6 @@ impl Shared {
 impl Formation {
     /// The same quantities for the process types of another Procfile; what is new in it has none.
     fn adapted_to(&self, procfile: &Procfile) -> Self {
-        Self::of(procfile, |process_type| self.quantity(process_type))
+        Self::of(procfile, |process_type| self.quantity(process_type)).with_sizes_of(self)
     }
 }

@@ -56,6 +56,7 @@ impl Dynos {
             port: None,
             command: command.clone(),
             release: deployed.release,
+            size: shared.size(&name),
             environment: environment.clone(),
             reach: Reach::Shared,
         };

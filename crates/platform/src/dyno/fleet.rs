@@ -14,11 +14,12 @@ use tokio::sync::{Notify, watch};
 use trace::{Clock, DynoState, Micros};
 
 use super::reach::Reach;
-use crate::container::Container;
+use super::size::Size;
+use crate::container::{Cgroup, Container, Usage};
 use crate::name::DynoName;
 
 /// One dyno at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DynoInfo {
     /// `web.1`.
     pub name: DynoName,
@@ -37,13 +38,20 @@ pub struct DynoInfo {
     /// The release it runs, counted from 1; 0 where there are no releases.
     #[serde(default)]
     pub release: u64,
+    /// Its size.
+    #[serde(default)]
+    pub size: Size,
+    /// What it uses, if that was asked for and it is contained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl DynoInfo {
     /// One that is about to have a process.
     pub(crate) fn starting(name: DynoName, command: &str) -> Self {
         let (state, since, command) = (DynoState::Starting, Micros::ZERO, command.to_owned());
-        Self { name, state, since, pid: None, port: None, command, release: 0 }
+        let (size, usage) = (Size::default(), None);
+        Self { name, state, since, pid: None, port: None, command, release: 0, size, usage }
     }
 }
 
@@ -98,6 +106,7 @@ pub(super) struct Start {
     pub(super) port: Option<u16>,
     pub(super) command: String,
     pub(super) release: u64,
+    pub(super) size: Size,
     pub(super) environment: Vec<(String, String)>,
     pub(super) reach: Reach,
 }
@@ -178,10 +187,10 @@ impl Fleet {
 
     /// This dyno will start as soon as its supervisor runs: from now on it is on the board, so that
     /// nobody takes a dyno that is on its way for one that is not there.
-    pub(super) fn hired(&self, name: &DynoName, command: &str) {
+    pub(super) fn hired(&self, name: &DynoName, command: &str, size: Size) {
         let command = command.to_owned();
         let (environment, reach) = (Vec::new(), Reach::Shared);
-        let start = Start { port: None, command, release: 0, environment, reach };
+        let start = Start { port: None, command, release: 0, size, environment, reach };
         self.starting(name, start);
     }
 
@@ -197,6 +206,8 @@ impl Fleet {
             port: start.port,
             command: start.command,
             release: start.release,
+            size: start.size,
+            usage: None,
         };
         let Start { environment, reach, .. } = start;
         let phase = Phase::Starting;
@@ -246,6 +257,13 @@ impl Fleet {
 
     pub(super) fn snapshot(&self) -> Vec<DynoInfo> {
         self.members.lock().values().map(|member| member.info.clone()).collect()
+    }
+
+    /// The snapshot, with the control groups of those that are contained.
+    pub(super) fn with_cgroups(&self) -> Vec<(DynoInfo, Option<Arc<Cgroup>>)> {
+        let members = self.members.lock();
+        let cgroup = |member: &Member| Some(Arc::clone(member.container.upgrade()?.cgroup()));
+        members.values().map(|member| (member.info.clone(), cgroup(member))).collect()
     }
 
     pub(super) fn environment(&self, name: &DynoName) -> Option<Vec<(String, String)>> {
@@ -368,7 +386,8 @@ mod tests {
 
     fn start(port: u16) -> Start {
         let (command, environment, reach) = ("x".to_owned(), Vec::new(), Reach::Shared);
-        Start { port: Some(port), command, release: 1, environment, reach }
+        let size = Size::default();
+        Start { port: Some(port), command, release: 1, size, environment, reach }
     }
 
     fn kind(pick: &Pick) -> &'static str {

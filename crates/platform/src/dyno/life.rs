@@ -232,7 +232,8 @@ impl Life {
         let shown = shell::shown(&command, number);
         let release = deployed.release;
         let reach = door.as_ref().map_or(Reach::Shared, |door| door.way().0);
-        let start = Start { port: number, command, release, environment, reach };
+        let size = self.shared.size(&self.name);
+        let start = Start { port: number, command, release, size, environment, reach };
         let busy = self.shared.fleet.starting(&self.name, start);
         self.enter(Phase::Starting, "starting");
         self.say(&format!("Starting process with command `{shown}`"));

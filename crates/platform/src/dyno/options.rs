@@ -30,7 +30,8 @@ pub enum ChildChange {
 pub struct DynoOptions {
     /// The app's folder: the working directory of every dyno.
     pub app_dir: PathBuf,
-    /// The app's config vars, the same for all dynos, until another [`Deployed`] is live.
+    /// The app's config vars, the same for all dynos, until another
+    /// [`Deployed`](super::Deployed) is live.
     pub config_vars: Vec<(String, String)>,
     /// What is different from dyno to dyno.
     pub env_for: EnvFor,

@@ -133,6 +133,42 @@ async fn output_is_split_into_lines_of_bounded_length() {
     assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [10_000]);
 }
 
+#[test]
+fn lines_that_were_written_at_once_stay_together() {
+    let hub = LogHub::new(Clock::start());
+    let dynos: Vec<_> = ["web.1", "web.2", "web.3"].into_iter().collect();
+    // As many threads as dynos, each with stack traces of five lines, written by one write.
+    std::thread::scope(|scope| {
+        for name in &dynos {
+            let output = output(&hub, &name.parse().unwrap());
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for number in 0..50 {
+                        let trace: String =
+                            (0..5).map(|frame| format!("trace {number} frame {frame}\n")).collect();
+                        output.drain(trace.as_bytes()).await;
+                    }
+                });
+            });
+        }
+    });
+    let history = hub.history(&all(usize::MAX));
+    assert_eq!(history.len(), 3 * 50 * 5);
+    for trace in history.chunks(5) {
+        assert!(trace.iter().all(|line| line.process == trace[0].process), "{trace:?}");
+        let frames: Vec<_> = trace.iter().filter_map(|line| line.text.chars().last()).collect();
+        assert_eq!(frames, ['0', '1', '2', '3', '4']);
+    }
+}
+
+fn output(hub: &LogHub, name: &DynoName) -> DynoOutput {
+    let clock = Clock::start();
+    let sink: Arc<dyn Sink> = Arc::new(Kept::default());
+    let tracer = Tracer::new(clock, Arc::new(DynoNames::new(clock)), sink);
+    DynoOutput::new(hub.clone(), name, tracer)
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_text_do_no_harm() {
     let (lines, _) = drained(b"\xff\xfe\nok\n").await;

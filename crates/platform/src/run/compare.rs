@@ -30,6 +30,8 @@ pub enum Aspect {
     Time,
     /// How many database requests the dynos made meanwhile, or how many failed.
     Database,
+    /// Sizes, and so limits.
+    Size,
     /// Variables that should be the same everywhere.
     Environment,
 }
@@ -74,6 +76,7 @@ impl RunComparison {
         note(Aspect::Output, differ(&results, |result| (&result.stdout, &result.stderr)));
         note(Aspect::Time, times_differ(&results));
         note(Aspect::Database, differ(&results, |result| result.database));
+        note(Aspect::Size, differ(&results, |result| result.size));
         note(Aspect::Environment, environment.iter().any(|variable| !variable.expected));
         for (name, value) in results.iter_mut().flat_map(|result| &mut result.environment) {
             *value = masked(name, value);
@@ -171,6 +174,7 @@ fn masked(name: &str, value: &str) -> String {
 mod tests {
     use super::super::{DatabaseTally, RunOutcome};
     use super::*;
+    use crate::dyno::Size;
     use crate::name::DynoName;
 
     fn result(number: u32, environment: &[(&str, &str)]) -> RunResult {
@@ -182,6 +186,7 @@ mod tests {
             stderr: String::new(),
             truncated: false,
             elapsed: Duration::from_millis(50),
+            size: Size::default(),
             environment: environment.iter().map(owned).collect(),
             database: Some(DatabaseTally { requests: 3, failures: 0 }),
         }
@@ -198,6 +203,7 @@ mod tests {
         assert_eq!(differing(|_| ()), []);
         assert_eq!(differing(|run| run.outcome = RunOutcome::Exited(1)), [Aspect::Status]);
         assert_eq!(differing(|run| run.outcome = RunOutcome::TimedOut), [Aspect::Status]);
+        assert_eq!(differing(|run| run.size = Size::Standard2X), [Aspect::Size]);
         assert_eq!(differing(|run| run.stdout.push('!')), [Aspect::Output]);
         assert_eq!(differing(|run| run.stderr.push('!')), [Aspect::Output]);
         assert_eq!(differing(|run| run.elapsed = Duration::from_secs(5)), [Aspect::Time]);

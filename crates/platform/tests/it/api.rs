@@ -319,6 +319,11 @@ async fn a_run_meets_its_client_at_the_rendezvous() {
     let name = dyno["name"].as_str().unwrap();
     served.stage.line(&format!("app[{name}]: detached")).await;
 
+    let large = json!({ "command": "true", "size": "Performance-L" });
+    let (status, said) = served.ask("POST", "/apps/A/dynos", &large).await;
+    let message = "One-off dynos are Standard-1X here.";
+    assert_eq!((status, &said["message"]), (422, &json!(message)));
+
     let order = json!({ "command": "exec sleep 1000", "attach": false });
     let dyno = served.good("POST", "/apps/A/dynos", &order).await;
     let name = dyno["name"].as_str().unwrap();

@@ -1,7 +1,7 @@
 //! Dynos as containers. As an ordinary user, or where the system cannot do it, these say so loudly
 //! and do nothing.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,19 @@ use crate::app;
 use crate::stage::{Stage, get, soon};
 
 /// Containers of one test, and the folder of its run, which holds everything they leave.
-struct Cage {
+pub(crate) struct Cage {
     options: Arc<ContainerOptions>,
-    run: Arc<RunFolder>,
+    pub(crate) run: Arc<RunFolder>,
     _parent: tempfile::TempDir,
 }
 
 /// `None` where there are no containers; says why.
-fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
+pub(crate) fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
     let parent = tempfile::tempdir().expect("a temporary folder");
+    cage_in(parent, change)
+}
+
+fn cage_in(parent: tempfile::TempDir, change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
     let run = Arc::new(RunFolder::create(parent.path()).expect("a run folder"));
     let helper = vec![env!("CARGO_BIN_EXE_dyno-helper").into()];
     let mut options = ContainerOptions::new(Arc::clone(&run), helper);
@@ -41,7 +45,7 @@ fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
 }
 
 impl Cage {
-    fn isolation(&self) -> Isolation {
+    pub(crate) fn isolation(&self) -> Isolation {
         Isolation::Container(Arc::clone(&self.options))
     }
 }
@@ -57,7 +61,11 @@ fn cgroups_of(run: &str) -> Vec<PathBuf> {
 
 /// Processes whose environment names this run.
 fn processes_of(run: &RunFolder) -> Vec<i32> {
-    let mark = format!("{}={}", RunFolder::VARIABLE, run.path().display());
+    marked(&format!("{}={}", RunFolder::VARIABLE, run.path().display()))
+}
+
+/// Processes that have this in their environment.
+fn marked(mark: &str) -> Vec<i32> {
     let all = std::fs::read_dir("/proc").expect("Linux").flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| {
@@ -80,7 +88,7 @@ fn said(stage: &Stage, dyno: &str) -> Vec<String> {
 }
 
 /// Nothing of this run is left: no process, no control group, no folder of a dyno.
-async fn nothing_left(run: &RunFolder) {
+pub(crate) async fn nothing_left(run: &RunFolder) {
     let gone = async {
         while !(processes_of(run).is_empty() && cgroups_of(&run.name()).is_empty()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -298,4 +306,67 @@ fn sleepers(seconds: &str, run: &RunFolder) -> Vec<i32> {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default() == line.as_bytes()
     };
     processes_of(run).into_iter().filter(sleeps).collect()
+}
+
+/// No test of its own: with `HOST_IN` set, this process has six dynos and waits to be killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_six_when_asked_to() {
+    let Some(parent) = std::env::var_os("HOST_IN") else { return };
+    let parent = tempfile::tempdir_in(parent).unwrap();
+    let Some(cage) = cage_in(parent, |_| ()) else { return };
+    let procfile = "worker: setsid sleep 1000 & echo ready; exec sleep 1000";
+    let stage = Stage::new(procfile, "worker=6", |options| {
+        options.isolation = cage.isolation();
+        let run = Arc::clone(&cage.run);
+        options.child_pid = Arc::new(move |_, change| {
+            if let platform::ChildChange::Started(pid) = change {
+                run.note_child(u32::try_from(pid).unwrap()).unwrap();
+            }
+        });
+    })
+    .await;
+    for number in 1..=6 {
+        stage.line(&format!("app[worker.{number}]: ready")).await;
+    }
+    println!("run {}", cage.run.path().display());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() {
+    let Some(cage) = cage(|_| ()) else { return };
+    drop(cage);
+    let outer = tempfile::tempdir().unwrap();
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "containers::hosts_six_when_asked_to", "--nocapture"])
+        .env("HOST_IN", outer.path())
+        .env("TMPDIR", outer.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        std::io::BufReader::new(host.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("run /")).unwrap();
+    let (_, folder) = line.split_once("run /").unwrap();
+    let folder = Path::new("/").join(folder);
+    let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let mark = format!("{}={}", RunFolder::VARIABLE, folder.display());
+    // Twelve sleepers, six times PID 1 and its helper.
+    assert!(marked(&mark).len() >= 24, "{:?}", marked(&mark));
+    assert!(!cgroups_of(&name).is_empty());
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let gone = async {
+        while !marked(&mark).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("all processes gone by themselves", gone).await;
+    let parent = folder.parent().unwrap().to_owned();
+    let swept = tokio::task::spawn_blocking(move || platform::postgres::sweep_leftovers(&parent));
+    assert_eq!(swept.await.unwrap().len(), 1);
+    assert!(!folder.exists());
+    assert!(cgroups_of(&name).is_empty());
+    let parents = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!parents.contains(&name), "a mount is left");
 }

@@ -1,201 +1,137 @@
-//! What the router does not let through, or not yet; and what it is told to refuse.
+//! What a dyno may use, by its size, and what is told of it. Only where there are containers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use platform::control::{Client, Server, Staging};
-use platform::{Router, RouterOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use trace::{DynoState, TraceId};
+use platform::{DynoName, RunOptions, Size, run};
+use trace::DynoState;
 
-use crate::app;
-use crate::stage::{Stage, get, request, soon};
+use crate::containers::{Cage, cage, nothing_left};
+use crate::stage::{Stage, soon};
 
-const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-async fn good(change: impl FnOnce(&mut RouterOptions)) -> (Stage, Router) {
-    let stage = Stage::new(&format!("web: {}", app::command("good")), "web=1", |_| ()).await;
-    stage.until("web.1", DynoState::Up).await;
-    let router = stage.router_with(change).await;
-    (stage, router)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_keeps_its_trace_or_gets_one() {
-    let (stage, router) = good(|_| ()).await;
-    let head = format!(
-        "GET /headers HTTP/1.1\r\nHost: x\r\nTraceparent: {TRACEPARENT}\r\nTracestate: a=b\r\n"
-    );
-    let given = request(router.address(), &head).await;
-    assert!(given.contains(&format!("traceparent: {TRACEPARENT}\r\ntracestate: a=b")), "{given}");
-    let broken = "GET /headers HTTP/1.1\r\nHost: x\r\nTraceparent: 00-x\r\nTracestate: a=b\r\n";
-    let made = request(router.address(), broken).await;
-    assert!(!made.contains("tracestate"), "{made}");
-    let (_, made) = made.split_once("traceparent: ").unwrap();
-    let made = TraceId::of_traceparent(made.split("\r\n").next().unwrap());
-    let served = stage.kept.served();
-    assert_eq!(Some(served[0].trace), TraceId::of_traceparent(TRACEPARENT));
-    assert_eq!(Some(served[1].trace), made);
-    assert!(made.is_some());
-    assert_eq!(served[1].request_id.len(), 36);
-    stage.dynos.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h11_when_the_backlog_is_too_deep() {
-    let (stage, router) = good(|options| {
-        options.limits.active_per_dyno = 1;
-        options.limits.backlog_per_dyno = 1;
+async fn measured(cage: &Cage, procfile: &str, formation: &str) -> Stage {
+    Stage::new(procfile, formation, |options| {
+        options.isolation = cage.isolation();
+        options.timing.sample = Duration::from_millis(200);
+        options.timing.exit_timeout = Duration::from_secs(1);
+        options.timing.backoff_base = Duration::from_secs(1000);
+        options.timing.backoff_cap = Duration::from_secs(1000);
     })
-    .await;
-    let address = router.address();
-    let mut first = JoinSet::new();
-    first.spawn(async move { get(address, "/sleep?ms=1500").await });
-    stage.line("app[web.1]: sleeping").await;
-    // One waits for the dyno; whoever comes then is refused, and the log says so in this order.
-    let (one, other) = tokio::join!(get(address, "/sleep?ms=1"), get(address, "/sleep?ms=1"));
-    let refused = [&one, &other].iter().filter(|it| it.contains("H11 Backlog too deep")).count();
-    assert_eq!(refused, 1, "{one} {other}");
-    let served = [&one, &other].iter().filter(|it| it.ends_with("web.1")).count();
-    assert_eq!(served, 1, "{one} {other}");
-    assert!(soon("the first", first.join_all()).await[0].ends_with("web.1"));
-    let line = stage.line("code=H11 desc=\"Backlog too deep\"").await;
-    assert!(line.contains("dyno= connect= service= status=503 bytes=0"), "{line}");
-    stage.dynos.shutdown().await;
+    .await
+}
+
+/// A command that holds so many MB in memory: `tail` keeps what has no end of a line.
+fn eater(megabytes: u32) -> String {
+    format!("(head -c {megabytes}M /dev/zero; exec sleep 1000) | tail")
+}
+
+/// The amount in a line `… mem=528MB(103.3%)`.
+fn told(line: &str) -> (u32, f64) {
+    let (_, amount) = line.split_once("mem=").expect("a line of memory");
+    let (megabytes, share) = amount.split_once("MB(").expect("megabytes");
+    let number = "a number";
+    (megabytes.parse().expect(number), share.trim_end_matches("%)").parse().expect(number))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h11_when_no_dyno_has_room_in_time_and_all_that_wait_are_served_else() {
-    let (stage, router) = good(|options| {
-        options.limits.active_per_dyno = 2;
-        options.timing.queue = Duration::from_millis(200);
-    })
-    .await;
-    let address = router.address();
-    let mut held = JoinSet::new();
-    for _ in 0..2 {
-        held.spawn(async move { get(address, "/sleep?ms=3000").await });
-    }
-    stage.line("app[web.1]: sleeping").await;
-    let both = async {
-        while stage.lines("web.1").iter().filter(|line| line.contains("sleeping")).count() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+async fn a_dyno_over_its_quota_is_told_again_and_again_and_lives() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let stage = measured(&cage, &format!("worker: {}", eater(600)), "worker=1").await;
+    let errors = || {
+        let lines = stage.lines("worker.1");
+        lines.iter().filter(|line| line.ends_with("Error R14 (Memory quota exceeded)")).count()
+    };
+    let twice = async {
+        while errors() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    soon("two sleepers", both).await;
-    assert!(get(address, "/").await.contains("H11 Backlog too deep"));
-    for answer in soon("the sleepers", held.join_all()).await {
-        assert!(answer.ends_with("web.1"), "{answer}");
-    }
-    drop(router);
-    let router = stage.router_with(|options| options.limits.active_per_dyno = 2).await;
-    let address = router.address();
-    let mut many = JoinSet::new();
-    for _ in 0..40 {
-        many.spawn(async move { get(address, "/sleep?ms=5").await });
-    }
-    for answer in soon("all answers", many.join_all()).await {
-        assert!(answer.ends_with("web.1"), "{answer}");
-    }
-    stage.dynos.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h22_when_there_are_too_many_connections() {
-    let (stage, router) = good(|options| options.limits.connections = 1).await;
-    let mut held = TcpStream::connect(router.address()).await.unwrap();
-    held.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut first = [0; 1];
-    held.read_exact(&mut first).await.unwrap();
-    let answer = get(router.address(), "/").await;
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    stage.line("at=error code=H22 desc=\"Connection limit reached\"").await;
-    drop(held);
-    let served = async { while !get(router.address(), "/").await.ends_with("web.1") {} };
-    soon("a place", served).await;
-    stage.dynos.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h17_and_h25_when_an_answer_is_more_than_heroku_lets_through() {
-    let (stage, router) = good(|_| ()).await;
-    for (path, status, told) in [
-        ("/length", 502, "code=H25 desc=\"HTTP restriction: invalid content length\""),
-        ("/set?set-cookie=8193", 502, "code=H25 desc=\"HTTP restriction: oversized cookie\""),
-        ("/set?x-long=524288", 502, "code=H25 desc=\"HTTP restriction: oversized header\""),
-        ("/set?x-long=2000000", 502, "code=H25 desc=\"HTTP restriction: oversized header\""),
-        ("/many?x=1001", 502, "code=H25 desc=\"HTTP restriction: oversized header\""),
-        ("/status", 502, "code=H25 desc=\"HTTP restriction: oversized status line\""),
-        ("/bare", 503, "code=H17 desc=\"Poorly formatted HTTP response\""),
-        ("/switch", 503, "code=H17 desc=\"Poorly formatted HTTP response\""),
+    soon("R14 twice", twice).await;
+    let lines = stage.lines("worker.1");
+    let first = lines.iter().position(|line| line.contains("Error R14")).unwrap();
+    let (megabytes, share) = told(&lines[first - 1]);
+    assert!((513..1024).contains(&megabytes), "{}", lines[first - 1]);
+    assert!((share - f64::from(megabytes) / 5.12).abs() < 0.2, "{}", lines[first - 1]);
+    let sample = &lines[first - 2];
+    for part in [
+        "heroku[worker.1]: source=worker.1 dyno=surgetank.",
+        "sample#memory_total=",
+        "sample#memory_rss=",
+        "sample#memory_quota=512.00MB",
     ] {
-        let answer = get(router.address(), path).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
-        let line = stage.line(&format!("path=\"{path}\"")).await;
-        assert!(line.contains(&format!("at=error {told}")), "{line}");
-        assert!(
-            line.contains(&format!("dyno=web.1 connect=0ms service=0ms status={status}"))
-                || line.contains(&format!("status={status} bytes=0")),
-            "{line}"
-        );
+        assert!(sample.contains(part), "{sample} without {part}");
     }
-    for path in ["/set?set-cookie=8192", "/set?x-long=500000", "/many?x=999"] {
-        let answer = get(router.address(), path).await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{path}: {}", answer.len());
-    }
+    assert!(lines[first - 3].contains("sample#load_avg_1m="), "{}", lines[first - 3]);
+    let dyno = stage.dynos.ps_with_usage().remove(0);
+    assert_eq!((dyno.state, dyno.size), (DynoState::Up, Size::Standard1X));
+    assert!(dyno.usage.unwrap().rss_bytes > 512 << 20);
+
+    // The next size has room for it.
+    stage.dynos.scale("worker=1:Standard-2X").await.unwrap();
+    stage.line("sample#memory_quota=1024.00MB").await;
+    assert_eq!(stage.dynos.ps()[0].size, Size::Standard2X);
+    stage.line("heroku[api]: Scale to worker=1:Standard-2X").await;
     stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h26_when_a_request_is_wrong() {
-    let (stage, router) = good(|_| ()).await;
-    let long = "a".repeat(8192);
-    for (head, status, cause) in [
-        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n"), 414, "request line too long"),
-        (format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\n"), 400, "header too long"),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nExpect: dinner\r\n".to_owned(),
-            417,
-            "unsupported expect header value",
-        ),
-        ("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n".to_owned(), 405, "unsupported method"),
-        ("GET / HTTP/1.1\r\nHost : x\r\n".to_owned(), 400, "bad request"),
-    ] {
-        let answer = request(router.address(), &head).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{cause}: {answer}");
-        let line = stage.line(&format!("cause=\"{cause}\"")).await;
-        let start = format!("at=error code=H26 desc=\"Request Error\" cause=\"{cause}\" method=");
-        assert!(line.contains(&start), "{line}");
-        assert!(
-            line.contains(&format!("dyno= connect= service= status={status} bytes=0")),
-            "{line}"
-        );
-    }
+async fn a_dyno_at_twice_its_quota_is_killed() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let stage = measured(&cage, &format!("worker: {}", eater(3000)), "worker=1").await;
+    stage.line("Restarting in 1000s after 2 crashes").await;
+    let lines = stage.lines("worker.1");
+    let at = lines.iter().position(|line| line.contains("Error R15")).unwrap();
+    let (megabytes, share) = told(&lines[at - 1]);
+    assert!(megabytes >= 1000, "{}", lines[at - 1]);
+    assert!(share >= 195.0, "{}", lines[at - 1]);
+    assert_eq!(
+        lines[at..at + 4],
+        [
+            "heroku[worker.1]: Error R15 (Memory quota vastly exceeded)",
+            "heroku[worker.1]: Stopping process with SIGKILL",
+            "heroku[worker.1]: Process exited with status 137",
+            "heroku[worker.1]: State changed from up to crashed",
+        ]
+    );
     stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h80_in_maintenance_mode() {
-    let (stage, router) = good(|_| ()).await;
-    let staging = Staging {
-        platform: stage.platform(|_| ()),
-        tally: None,
-        maintenance: Some(router.maintenance()),
-        info: serde_json::Value::Null,
+async fn a_dyno_has_no_more_processes_than_its_size_allows() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let bomb = "for i in $(seq 300); do sleep 1000 & done; wait";
+    let procfile = format!("worker: {bomb}\nclock: exec sleep 1000");
+    let stage = measured(&cage, &procfile, "worker=1,clock=1").await;
+    // bash's words; it tries again for a while.
+    stage.line("fork: retry").await;
+    let used = stage.dynos.ps_with_usage();
+    let tasks = |name: &str| {
+        let dyno = used.iter().find(|dyno| dyno.name.to_string() == name).unwrap();
+        dyno.usage.as_ref().unwrap().tasks
     };
-    let paths = [stage.dir.path().join("control.sock")];
-    let _server = Server::start(&paths, Arc::new(staging)).await.unwrap();
-    let client = Client::find(&paths).await.unwrap();
-    assert!(!client.maintenance().await.unwrap());
-    client.set_maintenance(true).await.unwrap();
-    assert!(client.maintenance().await.unwrap());
-    stage.line("heroku[api]: Enable maintenance mode").await;
-    assert!(get(router.address(), "/").await.contains("H80 Maintenance mode"));
-    let line = stage.line("heroku[router]: at=info code=H80 desc=\"Maintenance mode\"").await;
-    assert!(line.contains("dyno= connect= service= status=503 bytes=0"), "{line}");
-    client.set_maintenance(false).await.unwrap();
-    assert!(get(router.address(), "/").await.ends_with("web.1"));
+    assert!((250..=256).contains(&tasks("worker.1")), "{}", tasks("worker.1"));
+    // Another dyno does not feel it.
+    let names = [DynoName::new("clock", 1)];
+    let results = run(&stage.dynos, &names, "echo well", &RunOptions::default()).await.unwrap();
+    assert_eq!(results[0].stdout, "well\n");
     stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_output_holds_nobody_up() {
+    let Some(cage) = cage(|_| ()) else { return };
+    let procfile = "worker: yes 'all work and no play' | head -c 10000000; echo; echo done$((1)); \
+                    exec sleep 1000";
+    let stage = measured(&cage, procfile, "worker=0").await;
+    // This reader reads nothing while it lasts.
+    let mut slow = stage.hub.tail(platform::LogFilter::default().last(0));
+    stage.dynos.scale("worker=1").await.unwrap();
+    stage.line("app[worker.1]: done1").await;
+    let notice = soon("the notice", slow.next()).await.unwrap();
+    assert!(notice.text.starts_with("Error L11 (Tail buffer overflow)"), "{}", notice.text);
+    assert_eq!(stage.hub.history(&platform::LogFilter::default().last(usize::MAX)).len(), 1500);
+    stage.dynos.shutdown().await;
+    nothing_left(&cage.run).await;
 }

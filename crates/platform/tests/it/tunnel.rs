@@ -26,7 +26,9 @@ async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut all = Vec::new();
     let read = async {
         while !all.ends_with(end.as_bytes()) {
-            assert_ne!(stream.read_buf(&mut all).await.unwrap_or(0), 0, "ended before {end}");
+            // One by one: what comes behind it in the same packet is for the next reader.
+            let byte = stream.read_u8().await.unwrap_or_else(|_| panic!("ended before {end}"));
+            all.push(byte);
         }
     };
     soon(end, read).await;

@@ -1,13 +1,18 @@
 //! `surgetank ps`, `ps:scale`, `ps:restart`: the dynos of the app that `surgetank up` runs here.
 
-use crate::exit::Exit;
-use crate::out;
+use platform::{Size, Usage};
 
 use super::up::control;
+use crate::exit::Exit;
+use crate::out;
 
 /// List the dynos
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What each dyno uses: memory, processor time, processes, pressure
+    #[arg(short, long)]
+    long: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -16,7 +21,7 @@ pub(crate) struct Args {
 /// Change how many dynos of a type run
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScaleArgs {
-    /// `web=3`, `worker+1`, `web-1`
+    /// `web=3`, `worker+1`, `web-1`, `web=2:Standard-2X`
     #[arg(required = true)]
     changes: Vec<String>,
 }
@@ -30,7 +35,7 @@ pub(crate) struct RestartArgs {
 }
 
 pub(crate) fn list(args: &Args) -> anyhow::Result<Exit> {
-    let dynos = control(async |client| Ok(client.ps().await?))?;
+    let (dynos, info) = control(async |client| Ok((client.ps().await?, client.info().await?)))?;
     if args.json {
         return out::data(&serde_json::to_string_pretty(&dynos)?);
     }
@@ -39,11 +44,18 @@ pub(crate) fn list(args: &Args) -> anyhow::Result<Exit> {
         let process_type = dyno.name.process_type();
         if process_type != last_type {
             let count = dynos.iter().filter(|d| d.name.process_type() == process_type).count();
-            out::line(&format!("=== {process_type}: {} ({count})", dyno.command))?;
+            out::line(&format!("=== {process_type} ({}): {} ({count})", dyno.size, dyno.command))?;
             process_type.clone_into(&mut last_type);
         }
         let since = time(dyno.since.0)?;
         out::line(&format!("{}: {} {since}", dyno.name, state(dyno)))?;
+        if let Some(usage) = dyno.usage.as_ref().filter(|_| args.long) {
+            out::line(&format!("  {}", used(usage, dyno.size)))?;
+        }
+    }
+    // Where they are not contained that is worth a word each time: nothing holds them.
+    if let Some(apart) = info["dynos"].as_str().filter(|apart| apart.starts_with("plain")) {
+        out::talk(&format!("Dynos are {apart}"));
     }
     Ok(Exit::Good)
 }
@@ -52,6 +64,28 @@ pub(crate) fn list(args: &Args) -> anyhow::Result<Exit> {
 pub(super) fn time(micros: u64) -> anyhow::Result<String> {
     let at = jiff::Timestamp::from_microsecond(i64::try_from(micros)?)?;
     Ok(at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y/%m/%d %H:%M:%S %z").to_string())
+}
+
+/// What a dyno uses, on one line.
+fn used(usage: &Usage, size: Size) -> String {
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    let mut text = format!(
+        "memory {}MB of {}MB (most {}MB, files {}MB), processor {}ms, throttled {}ms, {} tasks",
+        mib(usage.rss_bytes + usage.swap_bytes),
+        mib(size.memory_bytes()),
+        mib(usage.memory_bytes_max),
+        mib(usage.cache_bytes),
+        usage.cpu_ms,
+        usage.throttled_ms,
+        usage.tasks
+    );
+    if let Some(pressure) = usage.pressure {
+        text += &format!(
+            ", waits for processor {:.0}%, memory {:.0}%, disk {:.0}%",
+            pressure.cpu_percent, pressure.memory_percent, pressure.io_percent
+        );
+    }
+    text
 }
 
 fn state(dyno: &platform::DynoInfo) -> String {

@@ -107,6 +107,9 @@ fn side_by_side(comparison: &RunComparison) -> String {
     row(Aspect::Output, "output", |run| first_line(&run.stdout));
     row(Aspect::Output, "errors", |run| first_line(&run.stderr));
     row(Aspect::Time, "time", |run| format!("{:.0} ms", run.elapsed.as_secs_f64() * 1e3));
+    if comparison.differs_in(Aspect::Size) {
+        row(Aspect::Size, "size", |run| run.size.to_string());
+    }
     row(Aspect::Database, "database", |run| match run.database {
         Some(tally) => format!("{} requests, {} failed", tally.requests, tally.failures),
         None => "not counted".to_owned(),

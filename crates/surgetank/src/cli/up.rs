@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use platform::control::{self, Client, Server};
@@ -14,7 +15,7 @@ use super::proxy::ModeArg;
 use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
-use crate::shutdown::{Orderly, interrupted, on_runtime, until_interrupted_twice};
+use crate::shutdown::{Orderly, on_runtime, until_interrupted_twice};
 use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
 
 /// Run the Procfile app of a folder with its PostgreSQL, proxy, router and logs
@@ -24,13 +25,13 @@ use crate::staging::{self, Apart, Database, Plan, Staging, Wanted};
     diagnose.\n\nEach start is a release of the folder as it is: the Procfile's `release` process \
     runs first, and its failure ends the start.")]
 pub(crate) struct Args {
-    /// How many dynos of each type: `web=2,worker=1` [default: one web]
+    /// How many dynos of each type, of what size: `web=2:Standard-2X,worker=1` [default: one web]
     #[arg(short = 'm', long, value_name = "FORMATION", default_value = "")]
-    formation: String,
+    pub(super) formation: String,
 
     /// The app's folder, with its Procfile
     #[arg(long, value_name = "FOLDER", default_value = ".")]
-    app: PathBuf,
+    pub(super) app: PathBuf,
 
     /// What the proxy does with the sessions that pass
     #[arg(long, value_enum, default_value_t = ModeArg::Observe)]
@@ -44,14 +45,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 5000)]
     port: u16,
 
-    /// PostgreSQL's max_connections: the size of the database the app will meet
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    #[arg(value_parser = clap::value_parser!(u32).range(8..=1000))]
-    max_connections: u32,
+    /// PostgreSQL's max_connections: the size of the database the app will meet [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1000))]
+    pub(super) max_connections: Option<u32>,
 
     /// Set a config var of the app, as `config:set` does: NAME=VALUE
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = config_var)]
-    env: Vec<(String, String)>,
+    pub(super) env: Vec<(String, String)>,
 
     /// Run this in the app's environment before the dynos start: `surgetank storefront setup`
     #[arg(long, value_name = "CMD")]
@@ -99,6 +99,9 @@ impl From<EgressArg> for Egress {
     }
 }
 
+/// As the small plans of hosted databases have it: where connections are scarce, it shows.
+const MAX_CONNECTIONS: u32 = 20;
+
 pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -107,17 +110,44 @@ pub(crate) fn config_var(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    until_interrupted_twice(async |orderly| start_and_serve(args, orderly).await)?;
+    run_in(args, Surroundings::default(), async |_, _| Ok(()))
+}
+
+/// What the app finds around it, beside what the command line says.
+#[derive(Debug, Default)]
+pub(super) struct Surroundings {
+    /// Further settings of PostgreSQL.
+    pub(super) settings: Vec<(String, String)>,
+    /// How far PostgreSQL is to be.
+    pub(super) round_trip: Option<Duration>,
+}
+
+/// As [`run`], in surroundings of one's own; `once_up` is called when everything runs.
+pub(super) fn run_in(
+    args: Args,
+    surroundings: Surroundings,
+    once_up: impl AsyncFnOnce(&Database, &Staging) -> anyhow::Result<()>,
+) -> anyhow::Result<Exit> {
+    until_interrupted_twice(async |orderly| {
+        start_and_serve(args, surroundings, once_up, orderly).await
+    })?;
     Ok(Exit::Good)
 }
 
-async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
+async fn start_and_serve(
+    args: Args,
+    surroundings: Surroundings,
+    once_up: impl AsyncFnOnce(&Database, &Staging) -> anyhow::Result<()>,
+    orderly: &Orderly,
+) -> anyhow::Result<()> {
     let app_dir =
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
     platform::Procfile::read(&app_dir)?;
     let progress = Progress::new();
-    let database =
-        Database::find_and_start(&args.postgres, args.max_connections, &progress).await?;
+    let mut settings = surroundings.settings;
+    let max_connections = args.max_connections.unwrap_or(MAX_CONNECTIONS);
+    settings.push(("max_connections".to_owned(), max_connections.to_string()));
+    let database = Database::find_and_start(&args.postgres, &settings, &progress).await?;
     if let Some(command) = &args.setup {
         progress.now(command);
         set_up(command, &app_dir, &args.env, &database).await?;
@@ -134,6 +164,7 @@ async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
         limit: args.limit,
         router: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port),
         seed: args.seed,
+        round_trip: surroundings.round_trip,
     };
     let recording = plan.recording.clone();
     let staging = Staging::start(&database, plan).await?;
@@ -142,6 +173,8 @@ async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
     let api_address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.api_port);
     let api = Api::start(controlled, api_address).await?;
     progress.done();
+    // Not before it serves: what has only begun to start is dropped at the first signal.
+    orderly.begin();
     out::talk(&format!(
         "http://{} · PostgreSQL {} · {:?} · recording into {}\nDynos are {}\n\
          For Heroku's own command line, paste:\n{}\nCtrl-C ends it",
@@ -152,18 +185,15 @@ async fn start_and_serve(args: Args, orderly: &Orderly) -> anyhow::Result<()> {
         staging.apart(),
         api.exports()
     ));
+    once_up(&database, &staging).await?;
     let mut lines = staging.hub().tail(platform::LogFilter::default());
-    // Not before it serves: what has only begun to start is dropped at the first signal.
-    let asked = interrupted();
-    tokio::pin!(asked);
-    orderly.begin();
     loop {
         tokio::select! {
             line = lines.next() => match line {
                 Some(line) => out::line(&line.to_string())?,
                 None => break,
             },
-            asked = asked.as_mut() => { asked?; break; }
+            () = orderly.asked() => break,
         }
     }
     out::talk("stopping");

@@ -49,8 +49,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts PostgreSQL, fills the shop, and measures what it can serve on this machine.
     pub(crate) async fn set_up(options: &Options, progress: &Progress) -> anyhow::Result<Self> {
-        let database =
-            Database::find_and_start(&options.postgres, MAX_CONNECTIONS, progress).await?;
+        let settings = [("max_connections".to_owned(), MAX_CONNECTIONS.to_string())];
+        let database = Database::find_and_start(&options.postgres, &settings, progress).await?;
         progress.now("filling the shop: 20,000 customers, half a million orders");
         set_up_shop(&database).await.context("setting up the shop")?;
         let app_dir = tempfile::Builder::new()
@@ -163,6 +163,7 @@ impl Stage {
             router: ANY_PORT,
             recording: self.recordings.join(name),
             seed,
+            round_trip: None,
         }
     }
 

@@ -5,12 +5,14 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use platform::postgres::{
     Binaries, Cluster, ClusterOptions, Credentials, LocalAuth, RunFolder, Search,
 };
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls};
 
 use crate::cli::PostgresArgs;
@@ -23,6 +25,8 @@ const SLOW: &str = "2s";
 const APP: &str = "app";
 /// Slots the server keeps for superusers, which our own observer is.
 const RESERVED: u32 = 3;
+/// The quickest of so many answers says how far the server is.
+const ROUND_TRIPS: usize = 20;
 /// Slots left free for people (psql) and for a connection that is just being replaced.
 const SPARE: u32 = 2;
 
@@ -92,7 +96,7 @@ impl Database {
     /// app's role and database; tells each step.
     pub(crate) async fn find_and_start(
         args: &PostgresArgs,
-        max_connections: u32,
+        settings: &[(String, String)],
         progress: &Progress,
     ) -> anyhow::Result<Self> {
         progress.now("looking for PostgreSQL");
@@ -102,35 +106,44 @@ impl Database {
         for swept in platform::postgres::sweep_leftovers(&parent) {
             progress.line(&format!("cleaned up after an earlier run: {swept}"));
         }
-        Self::start(&binaries, parent, max_connections).await
+        Self::start(&binaries, parent, settings).await
     }
 
     /// Starts a private PostgreSQL and makes the app's role and database in it.
     async fn start(
         binaries: &Binaries,
         parent: PathBuf,
-        max_connections: u32,
+        settings: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let setting = |name: &str, value: String| (name.to_owned(), value);
         let options = ClusterOptions {
             parent_dir: parent,
             local_auth: LocalAuth::Scram,
-            settings: vec![
-                setting("max_connections", max_connections.to_string()),
+            settings: [
                 setting("superuser_reserved_connections", RESERVED.to_string()),
                 setting("shared_buffers", "256MB".to_owned()),
                 // As Heroku Postgres' lines look, which begin with a time of their own in the log.
                 setting("log_line_prefix", "[%p-%l] %q%u [%d] ".to_owned()),
                 setting("log_min_duration_statement", SLOW.to_owned()),
-            ],
+            ]
+            .into_iter()
+            .chain(settings.iter().cloned())
+            .collect(),
             ..ClusterOptions::default()
         };
         let cluster = Cluster::start(binaries, options).await?;
         let app = Credentials::random(APP)?;
         let version = binaries.version().to_string();
-        let database = Self { cluster, app, version, max_connections };
+        let mut database = Self { cluster, app, version, max_connections: 0 };
+        database.max_connections = database.ask_max_connections().await?;
         database.create_app().await.context("making the app's role and database")?;
         Ok(database)
+    }
+
+    async fn ask_max_connections(&self) -> anyhow::Result<u32> {
+        let client = self.superuser("postgres").await?;
+        let row = client.query_one("SELECT current_setting('max_connections')::int", &[]).await?;
+        Ok(u32::try_from(row.get::<_, i32>(0))?)
     }
 
     async fn create_app(&self) -> anyhow::Result<()> {
@@ -173,12 +186,44 @@ impl Database {
         self.superuser_config(APP)
     }
 
-    /// What the proxy connects to: the app's role over the Unix socket.
-    pub(crate) fn upstream(&self) -> anyhow::Result<proxy::Upstream> {
+    /// What the proxy connects to: the app's role over the Unix socket, or over one in `folder`
+    /// that leads there.
+    pub(crate) fn upstream(&self, folder: Option<&Path>) -> anyhow::Result<proxy::Upstream> {
         let mut url = url::Url::parse(&self.direct_url())?;
-        let socket_dir = self.cluster.socket_dir().display().to_string();
-        url.query_pairs_mut().append_pair("host", &socket_dir);
+        let folder = folder.unwrap_or(self.cluster.socket_dir()).display().to_string();
+        url.query_pairs_mut().append_pair("host", &folder);
         Ok(proxy::Upstream::parse(url.as_str())?)
+    }
+
+    /// The Unix socket itself.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.cluster.socket_dir().join(format!(".s.PGSQL.{}", self.cluster.port()))
+    }
+
+    /// The shortest time that PostgreSQL takes to answer over a socket in this folder, or its own.
+    pub(crate) async fn round_trip(&self, folder: Option<&Path>) -> anyhow::Result<Duration> {
+        let mut config = self.superuser_config(APP);
+        config.application_name("surgetank");
+        if let Some(folder) = folder {
+            let port = self.cluster.port();
+            let superuser = self.cluster.superuser();
+            config = tokio_postgres::Config::new();
+            config.host_path(folder).port(port).dbname(APP).application_name("surgetank");
+            config.user(&superuser.user).password(&superuser.password);
+        }
+        let (client, connection) = config.connect(NoTls).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // What ends the connection is told to the client's next request.
+            let _ended = connection.await;
+        });
+        let mut least = Duration::MAX;
+        for _ in 0..ROUND_TRIPS {
+            let asked = Instant::now();
+            client.simple_query("").await?;
+            least = least.min(asked.elapsed());
+        }
+        Ok(least)
     }
 
     /// Server connections for `regulate` mode where nobody said how many: two per core and two

@@ -4,6 +4,7 @@ use tokio::sync::Mutex;
 
 mod cli;
 mod service;
+mod stage;
 mod story;
 mod tidy;
 mod tour;

@@ -141,7 +141,11 @@ fn the_tour_of_the_readme_works() {
         found.map_or("", |(_, text)| text.as_str())
     };
     assert!(of("surgetank ps").contains("web.2: up"), "{}", of("surgetank ps"));
-    assert!(of("surgetank run").contains("200"), "{}", of("surgetank run"));
+    assert!(of("surgetank run --dyno").contains("200"), "{}", of("surgetank run --dyno"));
+    assert!(of("surgetank run 'echo").contains("hello from run."), "{}", of("surgetank run 'echo"));
+    let releases = of("surgetank releases");
+    assert!(releases.contains("Set GREETING config vars"), "{releases}");
+    assert!(of("surgetank pg:info").contains("/20\n"), "{}", of("surgetank pg:info"));
     assert!(of("surgetank logs").contains("app[web.1]"), "{}", of("surgetank logs"));
     assert!(of("surgetank record show").contains("http requests"));
     assert!(of("surgetank load curve").contains("offered"), "{}", of("surgetank load curve"));
