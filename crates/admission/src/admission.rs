@@ -24,8 +24,8 @@ const IDLE_COST: f64 = 0.1;
 /// [`EARLY_PART`] of its time.
 const EARLY_MAX: Micros = Micros::from_millis(250);
 const EARLY_PART: u64 = 8;
-/// But for one of so many, who shows whether they still give up by themselves: those who are refused
-/// early, or served before all others, do not.
+/// But for one of so many, who shows whether they still give up by themselves: those who are
+/// refused early, or served before all others, do not.
 const SPARED: u64 = 16;
 
 /// What a transaction wants.
