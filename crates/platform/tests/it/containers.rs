@@ -351,8 +351,13 @@ async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() 
     let folder = Path::new("/").join(folder);
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     let mark = format!("{}={}", RunFolder::VARIABLE, folder.display());
-    // Twelve sleepers, six times PID 1 and its helper.
-    assert!(marked(&mark).len() >= 24, "{:?}", marked(&mark));
+    // Twelve sleepers, six times PID 1 and its helper; some are still about to become sleepers.
+    let all_there = async {
+        while marked(&mark).len() < 24 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("24 processes", all_there).await;
     assert!(!cgroups_of(&name).is_empty());
     host.kill().unwrap();
     host.wait().unwrap();

@@ -100,6 +100,8 @@ async fn a_rollback_is_a_new_release_as_an_older_one_was() {
     let (stage, platform) = app(PROCFILE).await;
     platform.releases.start(set("FOO", "one")).await.unwrap();
     stage.dynos.scale("worker=1").await.unwrap();
+    // Before the next release takes its place.
+    stage.line("app[worker.1]: FOO=one").await;
     let (server, client) = served(&stage, &platform).await;
     let changed = "worker: echo changed=$FOO; exec sleep 1000\nclock: exec sleep 1000\n";
     std::fs::write(stage.dir.path().join("Procfile"), changed).unwrap();

@@ -98,3 +98,35 @@ async fn shutdown_lets_a_transaction_finish_within_its_grace() {
         tokio::join!(proxy.shutdown(SOON), finish);
     }
 }
+
+#[tokio::test]
+async fn a_socket_of_another_network_is_served_as_its_dyno_until_it_is_let_go() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serving = fixture.proxy.serve(listener.into(), "web.7").unwrap();
+        let session = testkit::connect(&fixture.database.url_through(addr)).await;
+        session.batch_execute("SELECT 1").await.unwrap();
+        let events = fixture.all_events();
+        let names = events.iter().filter_map(|event| match event {
+            trace::Event::DynoNamed { name, .. } => Some(&**name),
+            _ => None,
+        });
+        assert_eq!(names.collect::<Vec<_>>(), ["web.7"]);
+        // No successor gets it: only whoever made the network can make it again.
+        let handed = fixture.proxy.sockets().unwrap();
+        assert!(handed.iter().all(|handed| handed.addr != addr));
+        drop(serving);
+        let refused = async {
+            while tokio::net::TcpStream::connect(addr).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, refused).await.expect("nobody listens any more");
+        // Who is in stays in.
+        session.batch_execute("SELECT 1").await.unwrap();
+        drop(session);
+        fixture.end().await;
+    }
+}
