@@ -24,6 +24,9 @@ const IDLE_COST: f64 = 0.1;
 /// [`EARLY_PART`] of its time.
 const EARLY_MAX: Micros = Micros::from_millis(250);
 const EARLY_PART: u64 = 8;
+/// But for one of so many, who shows whether they still give up by themselves: those who are
+/// refused early, or served before all others, do not.
+const SPARED: u64 = 16;
 
 /// What a transaction wants.
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +190,8 @@ impl Admission {
         };
         let entry = self.book.at(index);
         let (tenant, waited) = (entry.tenant, now - entry.arrived);
-        if waited <= EARLY_MAX {
+        let in_turn = !self.fair.tenant(tenant).is_hurried(now, || self.pulse.standing());
+        if in_turn && waited <= EARLY_MAX {
             self.fair.note_leaving(tenant, false);
         }
         self.fair.leave(&mut self.book, index);

@@ -63,13 +63,14 @@ impl Tenant {
         f64::from(self.manner.weight.max(1))
     }
 
-    pub(crate) fn is_impatient(&self) -> bool {
+    fn is_impatient(&self) -> bool {
         self.manner.is_impatient || self.leaving > IMPATIENT
     }
 
-    /// Whether somebody has been waiting for so long without a break.
-    pub(crate) fn stands(&self, now: Micros, long: Micros) -> bool {
-        self.waiting > 0 && now - self.waits_since > long
+    /// Whether it is treated as who gives up soon: it does, and somebody has been waiting for so
+    /// long without a break.
+    pub(crate) fn is_hurried(&self, now: Micros, long: impl FnOnce() -> Micros) -> bool {
+        self.is_impatient() && self.waiting > 0 && now - self.waits_since > long()
     }
 }
 
@@ -183,10 +184,7 @@ impl Fair {
     ) -> Option<u32> {
         let tenant = self.tenant(*self.orders[lane as usize].heap.first()?);
         let queue = &tenant.shares[lane as usize].queue;
-        match tenant.is_impatient() && tenant.stands(now, long()) {
-            true => queue.last(),
-            false => queue.first(),
-        }
+        if tenant.is_hurried(now, long) { queue.last() } else { queue.first() }
     }
 
     /// A transaction is served: its dyno pays in advance.
@@ -208,7 +206,7 @@ impl Fair {
         self.settle(lane, tenant);
     }
 
-    /// One that waited was served, or left unserved of its own accord.
+    /// One that waited was served or has waited to the end, or it left unserved of its own accord.
     pub(crate) fn note_leaving(&mut self, tenant: u32, left: bool) {
         let one = &mut self.tenants[tenant as usize];
         one.leaving += (if left { 1.0 } else { 0.0 } - one.leaving) / LAST;

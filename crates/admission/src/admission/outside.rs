@@ -2,7 +2,7 @@
 
 use trace::{DynoId, LimitChanged, Micros};
 
-use super::{Admission, EARLY_MAX, EARLY_PART, Levels};
+use super::{Admission, EARLY_MAX, EARLY_PART, Levels, SPARED};
 use crate::book::Lane;
 use crate::{Part, Ticket};
 
@@ -32,18 +32,24 @@ impl Admission {
             return Vec::new();
         }
         let (fair, standing) = (&self.fair, self.pulse.standing());
-        let mut late = Vec::new();
+        let (mut late, mut patient) = (Vec::new(), Vec::new());
         for (index, entry) in self.book.waiting() {
-            let tenant = fair.tenant(entry.tenant);
             let early = || {
                 let patience = Micros((entry.until - entry.arrived).0 / EARLY_PART).min(EARLY_MAX);
-                let is_old = now - entry.arrived > patience;
-                is_old && tenant.is_impatient() && tenant.stands(now, standing)
+                let is_old = now - entry.arrived > patience && entry.order % SPARED != 0;
+                is_old && fair.tenant(entry.tenant).is_hurried(now, || standing)
             };
-            if entry.until <= now || early() {
+            let has_waited = entry.until <= now;
+            if has_waited || early() {
+                if has_waited && !entry.is_told {
+                    patient.push(entry.tenant);
+                }
                 entry.is_told = true;
                 late.push(index);
             }
+        }
+        for tenant in patient {
+            self.fair.note_leaving(tenant, false);
         }
         late.into_iter().map(|index| self.book.ticket(index)).collect()
     }

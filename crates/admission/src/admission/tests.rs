@@ -299,6 +299,77 @@ fn a_dyno_whose_clients_leave_the_queue_is_impatient() {
     assert_eq!(admission.late(at(1300)), [old]);
 }
 
+/// Three times as many as one place can serve come, and wait for so long at most. Gives how many of
+/// all that came between two moments were served within half a second, and how many were refused.
+fn overload(patience: u64, from: u64, to: u64) -> (u64, u64) {
+    const SERVICE: u64 = 30;
+    let mut admission = Admission::new(1, None);
+    let mut waiting: Vec<(Ticket, u64)> = Vec::new();
+    let mut running: Option<Ticket> = None;
+    let (mut useful, mut refused) = (0, 0);
+    for now in (0..to).step_by(10) {
+        if now % SERVICE == 0
+            && let Some(done) = running.take()
+        {
+            admission.end(done, None, at(now));
+        }
+        let leaves = |(_, came): &(Ticket, u64)| came + patience <= now;
+        for (ticket, _) in waiting.extract_if(.., |one| leaves(one)) {
+            assert!(admission.withdraw(ticket, at(now)));
+        }
+        for late in admission.late(at(now)) {
+            waiting.retain(|(ticket, _)| *ticket != late);
+            assert!(admission.withdraw(late, at(now)));
+            refused += u64::from(now >= from);
+        }
+        match request(&mut admission, WEB, at(now)) {
+            Verdict::Granted(ticket) => running = Some(ticket),
+            Verdict::Queued(ticket) => waiting.push((ticket, now)),
+        }
+        for next in all_next(&mut admission, at(now)) {
+            let place = waiting.iter().position(|(ticket, _)| *ticket == next);
+            let (_, came) = waiting.remove(place.expect("it waited"));
+            useful += u64::from(now >= from && now - came <= 500);
+            running = Some(next);
+        }
+    }
+    (useful, refused)
+}
+
+#[test]
+fn clients_that_give_up_are_served_while_they_wait_for_as_long_as_they_are_too_many() {
+    // One in 30 ms can be served.
+    let (useful, _) = overload(2_000, 10_000, 130_000);
+    assert!(useful > 3_800, "{useful} of 4000");
+}
+
+#[test]
+fn clients_that_gave_up_once_are_not_hurried_for_ever() {
+    let mut admission = Admission::new(1, None);
+    let mut running = granted(request(&mut admission, WEB, at(0)));
+    for _ in 0..30 {
+        let ticket = queued(request(&mut admission, WEB, at(0)));
+        assert!(admission.withdraw(ticket, at(1)));
+    }
+    // From now on forty wait as long as it takes, and who was refused asks again.
+    for _ in 0..40 {
+        queued(request(&mut admission, WEB, at(1)));
+    }
+    let mut refused = Vec::new();
+    for now in (30..300_000).step_by(30) {
+        for late in admission.late(at(now)) {
+            assert!(admission.withdraw(late, at(now)));
+            refused.push(now);
+            queued(request(&mut admission, WEB, at(now)));
+        }
+        [running] = lose(&mut admission, running, at(now)).try_into().expect("one is next");
+        queued(request(&mut admission, WEB, at(now)));
+    }
+    assert!(refused.len() > 100, "they are refused early at first: {}", refused.len());
+    let last = refused.last().copied().unwrap_or_default();
+    assert!(last < 240_000, "and not in the end: {last}");
+}
+
 #[test]
 fn a_pause_lets_nobody_begin_and_nobody_be_late() {
     let mut admission = Admission::new(2, None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use platform::control::{self, Client, Server};
-use platform::{Api, Egress};
+use platform::{Api, Egress, Formation, Procfile};
 
 use super::PostgresArgs;
 use super::proxy::ModeArg;
@@ -142,7 +142,8 @@ async fn start_and_serve(
 ) -> anyhow::Result<()> {
     let app_dir =
         std::fs::canonicalize(&args.app).with_context(|| args.app.display().to_string())?;
-    platform::Procfile::read(&app_dir)?;
+    // What is wrong with them is told before a database is started and filled.
+    Formation::initial(&Procfile::read(&app_dir)?).changed_by(&args.formation)?;
     let progress = Progress::new();
     let mut settings = surroundings.settings;
     let max_connections = args.max_connections.unwrap_or(MAX_CONNECTIONS);
