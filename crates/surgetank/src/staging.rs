@@ -84,6 +84,7 @@ pub(crate) struct Staging {
     recording: PathBuf,
     /// How dynos are kept apart, for people.
     apart: String,
+    has_limits: bool,
     distance: Option<Distance>,
     /// Tells PostgreSQL's own log in that of the app, where the app keeps its releases.
     _postgres_log: JoinSet<()>,
@@ -117,7 +118,7 @@ impl Staging {
         let procfile = Procfile::read(&plan.app_dir)?;
         let formation = Formation::initial(&procfile).changed_by(&plan.formation)?;
         let settled = plan.apart.settle(database.run_folder(), &proxy).await?;
-        let apart = settled.told();
+        let (apart, has_limits) = (settled.told(), settled.has_limits());
         hub.write(Source::Heroku, "surgetank", &format!("Dynos are {apart}"));
         let options = dyno_options(database, &plan, &proxy, settled)?;
         let start =
@@ -157,6 +158,7 @@ impl Staging {
             recorder,
             recording,
             apart,
+            has_limits,
             distance,
             _postgres_log: postgres_log,
         };
@@ -214,6 +216,11 @@ impl Staging {
     /// How its dynos are kept apart, for people.
     pub(crate) fn apart(&self) -> &str {
         &self.apart
+    }
+
+    /// Whether its dynos have no more than their size says.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.has_limits
     }
 
     /// The names of the app's config vars.

@@ -17,8 +17,8 @@ use production::Production;
 /// What each kind of source tells.
 const SOURCES: &str = r#"A recording says formation, PostgreSQL's settings and how far it is, and
 why requests failed: the table then says which differences matter for that. An app.json says
-formation, config vars and the database's plan, which has a connection limit. A TOML file says
-what you know:
+formation and sizes, config vars and the database's plan, which has a connection limit. A TOML
+file says what you know:
 
     config = ["STRIPE_KEY"]
     round_trip = "1.2ms"
@@ -101,7 +101,11 @@ async fn actual(
 ) -> anyhow::Result<Actual> {
     let mut actual = Actual::default();
     for dyno in staging.dynos().ps() {
-        *actual.formation.entry(dyno.name.process_type().to_owned()).or_default() += 1;
+        let of_type = dyno.name.process_type().to_owned();
+        if staging.has_limits() {
+            actual.sizes.insert(of_type.clone(), dyno.size);
+        }
+        *actual.formation.entry(of_type).or_default() += 1;
     }
     actual.config = staging.config_names();
     let admin = database.admin().await?;

@@ -97,6 +97,11 @@ impl Settled {
         }
     }
 
+    /// Whether dynos have no more than their size says.
+    pub(crate) fn has_limits(&self) -> bool {
+        matches!(self.isolation, Isolation::Container(_))
+    }
+
     /// For people.
     pub(crate) fn told(&self) -> String {
         match &self.isolation {

@@ -110,7 +110,7 @@ fn an_app_json_is_staged() {
     let json = app.path().join("app.json");
     std::fs::write(
         &json,
-        r#"{"formation": {"worker": {"quantity": 2}}, "addons": ["heroku-postgresql:essential-2"],
+        r#"{"formation": {"worker": {"quantity": 2, "size": "standard-2x"}}, "addons": ["heroku-postgresql:essential-2"],
             "env": {"COLOUR": "blue", "KEY": {"description": "of the door"}}}"#,
     )
     .unwrap();
@@ -118,6 +118,12 @@ fn an_app_json_is_staged() {
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("no finding to compare for"), "{told}");
     assert_eq!(row(&told, "worker dynos"), ["worker dynos", "2", "2", "same"]);
+    // As root they are containers, which have limits.
+    let is_root = nix::unistd::Uid::effective().is_root();
+    let here = if is_root { "Standard-2X" } else { "as this machine" };
+    let matters = if is_root { "same" } else { "unknown" };
+    let wanted = ["size of worker", "Standard-2X", here, matters];
+    assert_eq!(row(&told, "size of worker"), wanted);
     assert_eq!(row(&told, "max_connections"), ["max_connections", "40", "40", "same"]);
     assert_eq!(row(&told, "COLOUR"), ["COLOUR", "set", "set", "same"]);
     assert_eq!(row(&told, "KEY"), ["KEY", "set", "–", "unknown"]);

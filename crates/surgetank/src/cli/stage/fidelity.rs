@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use diagnose::finding::Cause;
+use platform::Size;
 
 use super::production::Production;
 
@@ -11,6 +12,8 @@ use super::production::Production;
 #[derive(Debug, Default)]
 pub(crate) struct Actual {
     pub(crate) formation: BTreeMap<String, u32>,
+    /// The size of the dynos of each type, where they have no more than that.
+    pub(crate) sizes: BTreeMap<String, Size>,
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) round_trip: Option<Duration>,
     /// Config vars that are set.
@@ -116,8 +119,10 @@ pub(crate) fn compare(production: &Production, actual: &Actual) -> Vec<Row> {
         let (there, here) = (dynos.quantity.to_string(), here.to_string());
         rows.push(row(&format!("{name} dynos"), Aspect::Slots, Some(there), Some(here)));
         if let Some(size) = &dynos.size {
-            let here = Some("as this machine".to_owned());
-            rows.push(row(&format!("size of {name}"), Aspect::Execution, Some(size.clone()), here));
+            // By one spelling, where it is a size that we know.
+            let there = size.parse().map_or_else(|_| size.clone(), |size: Size| size.to_string());
+            let here = actual.sizes.get(name).map_or("as this machine".to_owned(), Size::to_string);
+            rows.push(row(&format!("size of {name}"), Aspect::Execution, Some(there), Some(here)));
         }
     }
     for (name, value) in &production.settings {

@@ -71,10 +71,17 @@ impl Production {
     pub(crate) fn formation_for(&mut self, procfile: &platform::Procfile) -> String {
         let mut words = Vec::new();
         for (name, dynos) in &self.formation {
-            if procfile.command(name).is_some() {
-                words.push(format!("{name}={}", dynos.quantity));
-            } else {
+            if procfile.command(name).is_none() {
                 self.notes.push(format!("the Procfile has no `{name}`"));
+                continue;
+            }
+            match dynos.size.as_deref().map(str::parse::<platform::Size>) {
+                Some(Ok(size)) => words.push(format!("{name}={}:{size}", dynos.quantity)),
+                Some(Err(why)) => {
+                    self.notes.push(format!("{name}: {why}"));
+                    words.push(format!("{name}={}", dynos.quantity));
+                }
+                None => words.push(format!("{name}={}", dynos.quantity)),
             }
         }
         words.join(",")
