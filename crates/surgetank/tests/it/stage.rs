@@ -110,7 +110,8 @@ fn an_app_json_is_staged() {
     let json = app.path().join("app.json");
     std::fs::write(
         &json,
-        r#"{"formation": {"worker": {"quantity": 2, "size": "standard-2x"}}, "addons": ["heroku-postgresql:essential-2"],
+        r#"{"formation": {"worker": {"quantity": 2, "size": "standard-2x"}},
+            "addons": ["heroku-postgresql:essential-2"],
             "env": {"COLOUR": "blue", "KEY": {"description": "of the door"}}}"#,
     )
     .unwrap();
