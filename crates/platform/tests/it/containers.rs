@@ -108,10 +108,12 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         touch /usr/x /etc/x 2>/dev/null || echo system=read-only; \
         touch mine && echo app=writable; \
         echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
-        touch /tmp/here && echo tmp=$(ls /tmp); \
+        touch /tmp/here && test ! -e $OUTSIDE && echo tmp=own; \
         echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
         mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
         echo finis$((1)); exec sleep 1000";
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let script = script.replace("$OUTSIDE", &outside.path().display().to_string());
     let stage = caged(&cage, &format!("worker: {script}"), "worker=0").await;
     std::fs::create_dir(stage.dir.path().join(".surgetank")).unwrap();
     std::fs::write(stage.dir.path().join(".surgetank/secret"), "x").unwrap();
@@ -126,7 +128,7 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         "app=writable",
         "hidden=",
         "shadow=0",
-        "tmp=here",
+        "tmp=own",
         "CapEff: 00000000000004fb NoNewPrivs: 1",
         "devices=none",
         "finis1",
