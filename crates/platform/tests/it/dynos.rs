@@ -110,7 +110,7 @@ async fn a_dyno_that_ignores_sigterm_is_killed_with_all_its_children() {
     let groups = stage.groups();
     assert!(runs(groups[0]));
     soon("the end", stage.dynos.stop(&DynoName::new("worker", 1))).await.unwrap();
-    assert!(!runs(groups[0]));
+    gone(&groups).await;
     let lines = stage.lines("worker.1");
     let end = &lines[lines.len() - 3..];
     assert!(end[0].starts_with(
@@ -139,7 +139,7 @@ async fn a_group_is_only_gone_when_its_last_process_is() {
     stage.dynos.shutdown().await;
     stage.line("Error R12 (Exit timeout)").await;
     stage.line("Process exited with status 143").await;
-    assert!(stage.groups().iter().all(|group| !runs(*group)));
+    gone(&stage.groups()).await;
 }
 
 #[tokio::test]
