@@ -44,7 +44,7 @@ use life::{Life, Order};
 pub use options::{ChildChange, ChildPid, DynoOptions, EnvFor, Isolation, Timing};
 use port::Ports;
 pub use size::Size;
-pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner};
+pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner, last_output};
 
 use crate::container::{Cgroup, Container, Wanted};
 use crate::error::{Error, Result};

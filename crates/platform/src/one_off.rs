@@ -25,20 +25,17 @@ use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::dyno::{Deployed, Dynos, Ends, Errand, Launched};
+use crate::dyno::{Deployed, Dynos, Ends, Errand, Launched, last_output};
 use crate::error::{Error, Result};
 use crate::logs::LogHub;
 use crate::name::DynoName;
 use crate::run::RunOutcome;
 use numbers::Numbers;
 
-/// Output that is still in the pipe when the process has ended is waited for so long.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// Most one-off dynos at a time. Heroku's limit is 50 for small dynos.
 const ONE_OFFS_MAX: usize = 50;
 
@@ -275,24 +272,15 @@ impl OneOffs {
     ) -> Result<RunOutcome> {
         let name = errand.name.clone();
         let _listed = Listed { name: &name, running: &self.running };
-        let output = Arc::new(errand.output());
+        let output = errand.output();
         let mut launched = self.launch(errand, Ends::Output).await?;
-        let mut readers = JoinSet::new();
-        if let Some(pipe) = launched.process.child.stdout.take() {
-            let output = Arc::clone(&output);
-            readers.spawn(async move { output.drain(pipe).await });
-        }
-        if let Some(pipe) = launched.process.child.stderr.take() {
-            readers.spawn(async move { output.drain(pipe).await });
-        }
+        let readers = launched.process.read(output);
         let status = tokio::select! {
             status = launched.process.child.wait() => status,
             () = stop.cancelled() => self.end(&mut launched).await,
         };
         launched.process.group.signal(Signal::SIGKILL);
-        let rest = async { while readers.join_next().await.is_some() {} };
-        // Whoever still holds the pipe has left the group; its words are not waited for.
-        let _still_open = timeout(LAST_OUTPUT, rest).await;
+        last_output(readers).await;
         Ok(self.ended(&name, status))
     }
 

@@ -16,13 +16,9 @@ use tokio::time::{Instant, timeout};
 
 pub use compare::{Aspect, EnvironmentDifference, RunComparison};
 
-use crate::dyno::{Dynos, Ends, Launch, NotStarted, Process, Size, Spawner};
-use crate::error::{Error, Result};
+use crate::dyno::{Dynos, Ends, Launch, NotStarted, Process, Size, last_output};
+use crate::error::Result;
 use crate::name::DynoName;
-
-/// Output that is still in the pipe when the command has ended is waited for so long; something it
-/// left in the background may hold the pipe for ever.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// How many database requests a dyno has made up to now, and how many of them failed. Only
 /// differences between two readings mean something.
@@ -158,10 +154,9 @@ pub async fn run(
     let mut runs = JoinSet::new();
     for (index, (name, environment)) in orders.into_iter().enumerate() {
         let before = options.tally.as_ref().map(|tally| tally(&name));
-        let contained = dynos.place(&name).await.map_err(|source| {
-            let (dyno, command) = (name.clone(), command.to_owned());
-            Error::Spawn { dyno, command, source }
-        })?;
+        let failed = |why: NotStarted| why.of(&name, command);
+        let contained = dynos.place(&name).await;
+        let contained = contained.map_err(|source| failed(NotStarted::Refused(source)))?;
         // The container stays until the command has ended.
         let place = contained.clone();
         let size = dynos.size_of(&name);
@@ -172,7 +167,7 @@ pub async fn run(
             ends: Ends::Output,
             contained,
         };
-        let process = start(dynos.spawner(), launch, &name).await?;
+        let process = dynos.spawner().spawn(launch).await.map_err(failed)?;
         let options = options.clone();
         runs.spawn(async move {
             let ended = watch(process, &options).await;
@@ -190,14 +185,6 @@ pub async fn run(
     }
     results.sort_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-async fn start(spawner: &Spawner, launch: Launch, dyno: &DynoName) -> Result<Process> {
-    let command = launch.command.clone();
-    spawner.spawn(launch).await.map_err(|error| match error {
-        NotStarted::Closed => Error::ShuttingDown,
-        NotStarted::Refused(source) => Error::Spawn { dyno: dyno.clone(), command, source },
-    })
 }
 
 /// A command that has ended.
@@ -255,9 +242,7 @@ async fn watch(mut process: Process, options: &RunOptions) -> Ended {
     let elapsed = began.elapsed();
     // Kills what it left behind, or all of it when the time is over.
     drop(process);
-    let rest = async { while readers.join_next().await.is_some() {} };
-    // Whoever still holds a pipe now has left the group; its words are not waited for.
-    let _still_open = timeout(LAST_OUTPUT, rest).await;
+    last_output(readers).await;
     let take = |captured: &Mutex<Captured>| std::mem::take(&mut *captured.lock());
     Ended { outcome, stdout: take(&stdout), stderr: take(&stderr), elapsed }
 }

@@ -11,7 +11,7 @@ use super::reach::Reach;
 use super::spawner::{Contained, Ends, Launch, NotStarted, Process};
 use super::{ChildChange, Deployed, Dynos, Shared};
 use crate::container::Container;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
 
@@ -71,11 +71,9 @@ impl Errand {
     /// # Errors
     /// The system refuses, or the platform is shutting down.
     pub(crate) async fn launch(self, ends: Ends) -> Result<Launched> {
-        let refused = |source| {
-            let (dyno, command) = (self.name.clone(), self.command.clone());
-            Error::Spawn { dyno, command, source }
-        };
-        let container = self.shared.container(&self.name).await.map_err(refused)?;
+        let failed = |why: NotStarted| why.of(&self.name, &self.command);
+        let container = self.shared.container(&self.name).await;
+        let container = container.map_err(|source| failed(NotStarted::Refused(source)))?;
         let launch = Launch {
             command: self.command.clone(),
             dir: self.shared.options.app_dir.clone(),
@@ -83,11 +81,7 @@ impl Errand {
             ends,
             contained: container.clone().map(Contained::First),
         };
-        let spawned = self.shared.spawner.spawn(launch).await;
-        let process = spawned.map_err(|error| match error {
-            NotStarted::Closed => Error::ShuttingDown,
-            NotStarted::Refused(source) => refused(source),
-        })?;
+        let process = self.shared.spawner.spawn(launch).await.map_err(failed)?;
         let pid = process.group.id();
         (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
         self.shared.fleet.started(&self.name, pid, container.as_ref());

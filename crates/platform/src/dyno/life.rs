@@ -1,7 +1,6 @@
 //! The life of one dyno: launch, watch, crash, wait, launch again, in Heroku's words.
 
 use std::io;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +16,12 @@ use super::door::Door;
 use super::fleet::{Busy, Phase, Start};
 use super::measure::{Gauge, Look};
 use super::reach::Reach;
-use super::spawner::{Contained, Ends, Launch, NotStarted, Process};
+use super::spawner::{Contained, Ends, Launch, NotStarted, Process, last_output};
 use super::{ChildChange, Shared, measure, shell};
 use crate::container::Container;
 use crate::logs::DynoOutput;
 use crate::name::DynoName;
-
-/// The last output of a process that has ended is waited for so long; a daemon that left the group
-/// may hold the pipe for ever.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+use crate::run::RunOutcome;
 
 /// What somebody wants of a dyno; the sender is answered when it is done.
 #[derive(Debug)]
@@ -248,7 +244,8 @@ impl Life {
         let pid = process.group.id();
         (self.shared.options.child_pid)(&self.name, ChildChange::Started(pid));
         self.shared.fleet.started(&self.name, pid, container.as_ref());
-        let readers = self.read(&mut process);
+        let (hub, tracer) = (self.shared.hub.clone(), self.shared.tracer.clone());
+        let readers = process.read(DynoOutput::new(hub, &self.name, tracer));
         let launched = Instant::now();
         if door.is_none() {
             self.enter(Phase::Up, "up");
@@ -256,20 +253,6 @@ impl Life {
         let seed = self.shared.tracer.now().0 ^ u64::from(pid.unsigned_abs());
         let lifetime = lifetime(&self.shared.options.timing, seed);
         Ok(Running { process, busy, readers, door, container, launched, lifetime })
-    }
-
-    fn read(&self, process: &mut Process) -> JoinSet<()> {
-        let (hub, tracer) = (self.shared.hub.clone(), self.shared.tracer.clone());
-        let output = Arc::new(DynoOutput::new(hub, &self.name, tracer));
-        let mut readers = JoinSet::new();
-        if let Some(pipe) = process.child.stdout.take() {
-            let output = Arc::clone(&output);
-            readers.spawn(async move { output.drain(pipe).await });
-        }
-        if let Some(pipe) = process.child.stderr.take() {
-            readers.spawn(async move { output.drain(pipe).await });
-        }
-        readers
     }
 
     /// Watches a process, and notes when a web dyno becomes ready.
@@ -318,14 +301,12 @@ impl Life {
         let status = running.process.child.wait().await;
         let pid = running.process.group.id();
         drop(running.process.group);
-        let rest = async { while running.readers.join_next().await.is_some() {} };
-        // Whoever still holds the pipe now has left the group; its words are not waited for.
-        let _still_open = timeout(LAST_OUTPUT, rest).await;
+        last_output(running.readers).await;
         if let Some(failure) = running.container.as_ref().and_then(|dead| dead.failure()) {
             self.say(&format!("cannot start: {failure}"));
         }
         self.say(&match status {
-            Ok(status) => format!("Process exited with status {}", shell_status(status)),
+            Ok(status) => format!("Process exited with status {}", RunOutcome::from(status).code()),
             Err(error) => format!("Process exited, its status is unknown: {error}"),
         });
         self.shared.fleet.ended(&self.name);
@@ -376,10 +357,4 @@ fn cannot_start(error: &io::Error) -> String {
 /// No order can come any more only if everything is being dropped.
 fn ordered(order: Option<Order>) -> Watched {
     order.map_or(Watched::Removed, Watched::Ordered)
-}
-
-/// The status as a shell tells it: 128 + n for signal n.
-fn shell_status(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -8,17 +8,26 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::group::{Group, Groups, Kind};
 use super::shell::Shell;
 use crate::container::Container;
+use crate::error::Error;
+use crate::logs::DynoOutput;
+use crate::name::DynoName;
 
 /// Starts that may wait for the thread; further callers wait for a place.
 const QUEUE: usize = 64;
+/// The last output of a process that has ended is waited for so long; a daemon that left the group
+/// may hold the pipe for ever.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -65,6 +74,29 @@ pub(crate) struct Process {
     pub(crate) group: Group,
 }
 
+impl Process {
+    /// Takes what it writes to the log, until it has ended.
+    pub(crate) fn read(&mut self, output: DynoOutput) -> JoinSet<()> {
+        let output = Arc::new(output);
+        let mut readers = JoinSet::new();
+        if let Some(pipe) = self.child.stdout.take() {
+            let output = Arc::clone(&output);
+            readers.spawn(async move { output.drain(pipe).await });
+        }
+        if let Some(pipe) = self.child.stderr.take() {
+            readers.spawn(async move { output.drain(pipe).await });
+        }
+        readers
+    }
+}
+
+/// Waits for what a process that has ended still wrote. Whoever holds its pipes by now has left the
+/// group; such words are not waited for.
+pub(crate) async fn last_output(mut readers: JoinSet<()>) {
+    let rest = async { while readers.join_next().await.is_some() {} };
+    let _still_open = timeout(LAST_OUTPUT, rest).await;
+}
+
 /// Why nothing was started.
 #[derive(Debug)]
 pub(crate) enum NotStarted {
@@ -72,6 +104,17 @@ pub(crate) enum NotStarted {
     Closed,
     /// The system refused.
     Refused(io::Error),
+}
+
+impl NotStarted {
+    /// The error of a dyno whose command was not started.
+    pub(crate) fn of(self, dyno: &DynoName, command: &str) -> Error {
+        let (dyno, command) = (dyno.clone(), command.to_owned());
+        match self {
+            Self::Closed => Error::ShuttingDown,
+            Self::Refused(source) => Error::Spawn { dyno, command, source },
+        }
+    }
 }
 
 struct Order {

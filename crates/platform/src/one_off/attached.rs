@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::terminal::Terminal;
-use super::{Input, LAST_OUTPUT, Line, Listed, OneOffs, Output, WindowSize};
-use crate::dyno::{Ends, Errand, Launched};
+use super::{Input, Line, Listed, OneOffs, Output, WindowSize};
+use crate::dyno::{Ends, Errand, Launched, last_output};
 
 /// SIGHUPs before R16.
 const HANGUPS: usize = 3;
@@ -119,9 +119,7 @@ impl OneOffs {
         let status = self.watch(&mut launched, stop, &gone, interrupt.1, &passed).await;
         launched.process.group.signal(Signal::SIGKILL);
         typist.shutdown().await;
-        let rest = async { while readers.join_next().await.is_some() {} };
-        // Whoever still holds the pipe has left the group; its words are not waited for.
-        let _still_open = timeout(LAST_OUTPUT, rest).await;
+        last_output(readers).await;
         Ok(status)
     }
 
