@@ -124,10 +124,10 @@ async fn restarts_refuse_no_scrape() {
         let before = scrape(metrics).await;
         let (new, same) = fixture.start_with_metrics("regulate");
         assert_eq!(same, metrics);
-        // The new one tells of itself: of no session yet, though the old one still has one.
-        let page = scrape(metrics).await;
+        // Both listen for a moment. Then the new one tells of itself: of no session yet, though
+        // the old one still has one.
         let started = |page: &Page| page.get("process_start_time_seconds");
-        assert!(started(&page) > started(&before));
+        let page = until(metrics, |page| started(page) > started(&before)).await;
         assert_eq!(page.get("surgetank_sessions{entry=\"*\",state=\"idle\"}"), 0.0);
         session.batch_execute("SELECT 1").await.expect("the old one goes on");
         drop(session);
