@@ -10,6 +10,9 @@
 //!      └─ holds: the network namespace (network.rs), the cgroup (cgroup.rs), the folder
 //! ```
 //!
+//! For an ordinary user all of that is within a user namespace (userns.rs), and there is no cgroup:
+//! what a dyno uses is seen, but of its limits only that of processes holds.
+//!
 //! Invariants:
 //! * Nothing of a container is made in this process but its network namespace, and that on a thread
 //!   of its own: `clone` without `exec` from a process with many threads may deadlock.
@@ -25,11 +28,13 @@ mod helper;
 mod init;
 mod network;
 mod plan;
+#[cfg(target_os = "linux")]
+mod userns;
 
 use std::any::Any;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -45,6 +50,8 @@ pub use cgroup::{Pressure, Usage};
 #[cfg(target_os = "linux")]
 pub use helper::main as helper_main;
 pub(crate) use network::Network;
+use network::{Maker, Opened};
+use userns::Keeper;
 
 use crate::dyno::Size;
 use crate::name::DynoName;
@@ -90,6 +97,8 @@ pub struct ContainerOptions {
     pub egress: Egress,
     /// What they find on ports of their own loopback (without [`Egress::All`]).
     pub ports: Vec<(u16, ServePort)>,
+    /// For an ordinary user: in user namespaces, without control groups.
+    rootless: bool,
     numbers: Arc<AtomicU64>,
 }
 
@@ -111,8 +120,48 @@ impl ContainerOptions {
             binds: Vec::new(),
             egress: Egress::default(),
             ports: Vec::new(),
+            rootless: !nix::unistd::Uid::effective().is_root(),
             numbers: Arc::default(),
         }
+    }
+
+    /// Whether a dyno has no more memory and processor time than its size says. Not for an ordinary
+    /// user, who has no control groups.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        !self.rootless
+    }
+
+    /// A helper with these words.
+    fn helper<'a>(&self, words: impl IntoIterator<Item = &'a OsStr>) -> Command {
+        let mut own = self.helper.iter();
+        let mut helper = Command::new(own.next().map_or("surgetank".into(), Clone::clone));
+        helper.args(own).args(words);
+        helper.env_clear().env(RunFolder::VARIABLE, self.run.path());
+        helper.current_dir("/");
+        helper
+    }
+
+    /// Makes what a container of this run needs before it starts: the namespaces that this process
+    /// has to hold.
+    fn open(&self) -> io::Result<Opened> {
+        let ports = self.ports.iter().map(|(port, _)| *port);
+        let maker = match (self.egress, self.rootless) {
+            (Egress::All, false) => return Ok(Opened::default()),
+            (Egress::All, true) => {
+                let shared = [OsStr::new("keep"), OsStr::new(userns::SHARED)];
+                // The namespace outlives who made it, as it is held here.
+                let (_made_it, made) = Keeper::start(self.helper(shared))?;
+                return Ok(Opened { user: made.user, ..Opened::default() });
+            }
+            (Egress::Database, false) => Maker::Thread(ports.collect()),
+            (Egress::Database, true) => {
+                let mut keep = self.helper([OsStr::new("keep")]);
+                keep.args(ports.map(|port| port.to_string()));
+                Maker::Keeper(keep)
+            }
+        };
+        Network::open(maker)
     }
 
     /// Tries a container out, from beginning to end. Blocks for some tens of milliseconds.
@@ -122,9 +171,6 @@ impl ContainerOptions {
     pub fn check(self: &Arc<Self>) -> Result<(), String> {
         if !cfg!(target_os = "linux") {
             return Err("containers need Linux".to_owned());
-        }
-        if !nix::unistd::Uid::effective().is_root() {
-            return Err("containers need root".to_owned());
         }
         self.try_out().map_err(|error| format!("a container could not be started: {error}"))
     }
@@ -175,8 +221,11 @@ pub(crate) struct Container {
     app_dir: PathBuf,
     hostname: String,
     size: Size,
-    cgroup: Arc<Cgroup>,
+    /// None for an ordinary user.
+    cgroup: Option<Arc<Cgroup>>,
     network: Option<Arc<Network>>,
+    /// The user namespace, of an ordinary user.
+    user: Option<File>,
     /// What serves its ports; before the folder, after the processes.
     _served: Vec<Box<dyn Any + Send + Sync>>,
 }
@@ -207,17 +256,10 @@ impl Container {
         let folder = options.run.path().join(CONTAINERS).join(&id);
         let run = options.run.name();
         let mut served = Vec::new();
-        let network = match options.egress {
-            Egress::All => None,
-            Egress::Database => {
-                let ports: Vec<u16> = options.ports.iter().map(|(port, _)| *port).collect();
-                let (network, listeners) = Network::open(&ports)?;
-                for (listener, (_, serve)) in listeners.into_iter().zip(&options.ports) {
-                    served.push(serve(wanted.name, listener)?);
-                }
-                Some(Arc::new(network))
-            }
-        };
+        let Opened { network, user, listeners } = options.open()?;
+        for (listener, (_, serve)) in listeners.into_iter().zip(&options.ports) {
+            served.push(serve(wanted.name, listener)?);
+        }
         for part in ["rootfs", "upper", "work", "tmp", "state"] {
             fs::create_dir_all(folder.join(part))?;
         }
@@ -226,8 +268,9 @@ impl Container {
             app_dir: app_dir.to_owned(),
             hostname: wanted.name.to_string(),
             size: wanted.size,
-            cgroup: Arc::new(Cgroup::new(&run, &id)),
+            cgroup: options.has_limits().then(|| Arc::new(Cgroup::new(&run, &id))),
             network,
+            user,
             folder,
             _served: served,
         })
@@ -240,7 +283,7 @@ impl Container {
             app_dir: &self.app_dir,
             hostname: &self.hostname,
             size: self.size,
-            cgroup: self.cgroup.path(),
+            cgroup: self.cgroup.as_deref().map(Cgroup::path),
             network: self.network.as_deref().map(Network::path),
             options: &self.options,
         };
@@ -260,12 +303,15 @@ impl Container {
     }
 
     fn helper(&self, verb: &str) -> Command {
-        let mut words = self.options.helper.iter();
-        let mut helper = Command::new(words.next().map_or("surgetank".into(), Clone::clone));
-        helper.args(words).arg(verb).arg(&self.folder);
-        helper.env_clear().env(RunFolder::VARIABLE, self.options.run.path());
-        helper.current_dir("/");
-        helper
+        let mut words = Vec::new();
+        if let Some(user) = &self.user {
+            let network = self.network.as_deref().map(Network::path);
+            words.extend(["within".into(), network::path(user).into_os_string()]);
+            words.push(network.map_or(userns::SHARED.into(), PathBuf::into_os_string));
+            words.extend(self.options.helper.iter().skip(1).cloned());
+        }
+        words.extend([verb.into(), self.folder.clone().into_os_string()]);
+        self.options.helper(words.iter().map(OsString::as_os_str))
     }
 
     /// An environment as it has to be within: other folders have other places.
@@ -284,12 +330,9 @@ impl Container {
         self.network.as_ref()
     }
 
-    pub(crate) fn cgroup(&self) -> &Arc<Cgroup> {
-        &self.cgroup
-    }
-
-    pub(crate) fn size(&self) -> Size {
-        self.size
+    /// Its control group, if it has one.
+    pub(crate) fn cgroup(&self) -> Option<&Arc<Cgroup>> {
+        self.cgroup.as_ref()
     }
 
     /// Why it could not be started, if that is how it ended.
@@ -306,19 +349,16 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let gone = crate::postgres::wait_until(GONE, || {
-            self.cgroup.kill();
-            self.cgroup.remove()
+        let gone = self.cgroup.as_ref().is_none_or(|cgroup| {
+            crate::postgres::wait_until(GONE, || {
+                cgroup.kill();
+                cgroup.remove()
+            })
         });
         if !gone {
             tracing::warn!(folder = %self.folder.display(), "cgroup of a dyno not removed");
         }
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %self.folder.display(), %error, "folder not removed");
-            }
-            Ok(()) | Err(_) => {}
-        }
+        crate::postgres::remove_folder(&self.folder);
     }
 }
 
@@ -338,6 +378,32 @@ pub(crate) fn sweep(run: &str) {
 
 /// The file in which a helper says why it failed.
 const FAILURE: &str = "failure";
+
+/// There are none on other systems.
+#[cfg(not(target_os = "linux"))]
+mod userns {
+    use std::{io, process::Command};
+
+    pub(super) const SHARED: &str = "-";
+    pub(super) const NO_GROUP: &str = "/";
+
+    pub(super) fn counts_processes() -> bool {
+        false
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Keeper;
+
+    impl Keeper {
+        pub(super) fn start(_: Command) -> io::Result<(Self, super::network::Made)> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn connectable(&self) -> io::Result<std::net::TcpStream> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+}
 
 /// There is nothing to help with where there are no containers.
 #[cfg(not(target_os = "linux"))]
