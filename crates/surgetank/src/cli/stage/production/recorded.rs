@@ -45,12 +45,11 @@ fn of(events: &[Event]) -> Production {
             }
             Event::ReleaseDeployed { config, .. } => {
                 released = true;
-                let var = |name: &Box<str>| ConfigVar {
-                    name: name.to_string(),
-                    value: None,
-                    required: true,
+                let var = |name: &str| {
+                    let (name, value) = (name.to_owned(), None);
+                    ConfigVar { name, value, required: true }
                 };
-                production.config = config.iter().map(var).collect();
+                production.config = config.iter().map(|name| var(name)).collect();
             }
             Event::SettingSeen { name, value, .. } => {
                 production.settings.insert(name.to_string(), value.to_string());
