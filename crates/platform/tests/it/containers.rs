@@ -158,7 +158,9 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         touch mine && echo app=writable; \
         echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
         touch /tmp/here && test ! -e $OUTSIDE && echo tmp=own; \
-        echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
+        echo $(grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status); \
+        unshare --user true 2>/dev/null || echo namespaces=none; \
+        mount -t tmpfs none /mnt 2>/dev/null || echo mounts=none; \
         mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
         echo finis$((1)); exec sleep 1000";
     let outside = tempfile::NamedTempFile::new().unwrap();
@@ -178,7 +180,9 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         "hidden=",
         "shadow=0",
         "tmp=own",
-        "CapEff: 00000000000004fb NoNewPrivs: 1",
+        "CapEff: 00000000000004fb NoNewPrivs: 1 Seccomp: 2",
+        "namespaces=none",
+        "mounts=none",
         "devices=none",
         "finis1",
     ];
