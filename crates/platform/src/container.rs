@@ -170,7 +170,7 @@ impl Container {
             words.extend(self.options.helper.iter().skip(1).cloned());
         }
         words.extend([verb.into(), self.folder.clone().into_os_string()]);
-        self.options.helper(words.iter().map(OsString::as_os_str))
+        self.options.helper_command(words.iter().map(OsString::as_os_str))
     }
 
     /// An environment as it has to be within: other folders have other places.

@@ -41,7 +41,8 @@ pub enum Egress {
 pub struct ContainerOptions {
     /// Where their files are, and by whose name leftovers are found.
     pub run: Arc<RunFolder>,
-    /// The program, with its first words, that calls [`helper_main`] with the words that follow.
+    /// The program, with its first words, that calls [`helper_main`](super::helper_main) with the
+    /// words that follow.
     pub helper: Vec<OsString>,
     /// Programs that dynos find by their names, read-only: name, file.
     pub programs: Vec<(String, PathBuf)>,
@@ -87,7 +88,7 @@ impl ContainerOptions {
     }
 
     /// A helper with these words.
-    pub(super) fn helper<'a>(&self, words: impl IntoIterator<Item = &'a OsStr>) -> Command {
+    pub(super) fn helper_command<'a>(&self, words: impl IntoIterator<Item = &'a OsStr>) -> Command {
         let mut own = self.helper.iter();
         let mut helper = Command::new(own.next().map_or("surgetank".into(), Clone::clone));
         helper.args(own).args(words);
@@ -105,12 +106,12 @@ impl ContainerOptions {
             (Egress::All, true) => {
                 let shared = [OsStr::new("keep"), OsStr::new(userns::SHARED)];
                 // The namespace outlives who made it, as it is held here.
-                let (_made_it, made) = Keeper::start(self.helper(shared))?;
+                let (_made_it, made) = Keeper::start(self.helper_command(shared))?;
                 return Ok(Opened { user: made.user, ..Opened::default() });
             }
             (Egress::Database, false) => Maker::Thread(ports.collect()),
             (Egress::Database, true) => {
-                let mut keep = self.helper([OsStr::new("keep")]);
+                let mut keep = self.helper_command([OsStr::new("keep")]);
                 keep.args(ports.map(|port| port.to_string()));
                 Maker::Keeper(keep)
             }
