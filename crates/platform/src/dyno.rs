@@ -102,6 +102,9 @@ pub struct Dynos {
 struct Crew {
     formation: Formation,
     members: BTreeMap<DynoName, Member>,
+    /// Who is no member any more and has perhaps not ended yet. Another dyno of the same name waits
+    /// for that: the two would share a place on the board.
+    leaving: BTreeMap<DynoName, CancellationToken>,
 }
 
 /// How to reach the task of one dyno.
@@ -137,9 +140,9 @@ impl Dynos {
         let deployed = RwLock::new(Arc::new(Deployed { release: 0, procfile, config_vars }));
         let sized = RwLock::new(formation.clone());
         let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports, sized };
-        let none = BTreeMap::new();
+        let (members, leaving) = (BTreeMap::new(), BTreeMap::new());
         let dynos = Self {
-            crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
+            crew: Mutex::new(Crew { formation: formation.clone(), members, leaving }),
             shared: Arc::new(shared),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -225,17 +228,16 @@ impl Dynos {
             .map(|(_, member)| member.clone())
             .collect();
         *self.shared.sized.write() = formation.clone();
+        for predecessor in wanted.iter().filter_map(|name| crew.leaving.remove(name)) {
+            predecessor.cancelled().await;
+        }
         let hired = self.hire(&formation, &crew.members);
         crew.members.extend(hired);
         resized.iter().for_each(|member| self.restart_later(member));
         crew.formation = formation.clone();
-        let superfluous: Vec<_> =
-            crew.members.extract_if(.., |name, _| !wanted.contains(name)).collect();
-        for (_, member) in &superfluous {
-            member.remove.cancel();
-        }
-        for (_, member) in &superfluous {
-            member.removed.cancelled().await;
+        crew.dismiss_all_but(&wanted);
+        for gone in crew.leaving.values() {
+            gone.cancelled().await;
         }
         Ok(formation)
     }
@@ -323,6 +325,17 @@ impl Dynos {
 
     pub(crate) fn app_dir(&self) -> &PathBuf {
         &self.shared.options.app_dir
+    }
+}
+
+impl Crew {
+    /// Asks those to end who are not wanted any more.
+    fn dismiss_all_but(&mut self, wanted: &[DynoName]) {
+        self.leaving.retain(|_, gone| !gone.is_cancelled());
+        for (name, member) in self.members.extract_if(.., |name, _| !wanted.contains(name)) {
+            member.remove.cancel();
+            self.leaving.insert(name, member.removed);
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::answer::{Answered, Fault, created, ok, read};
 use super::{Shared, resources};
 use crate::control;
-use crate::drains::Drain;
 use crate::release::{ConfigChanges, Release};
 
 pub(super) fn config(shared: &Shared) -> Answered {
@@ -117,9 +116,7 @@ pub(super) fn drains(shared: &Shared) -> Answered {
 }
 
 pub(super) fn drain(shared: &Shared, named: &str) -> Answered {
-    let all = shared.staging.platform.drains.list();
-    let is = |drain: &&Drain| [&drain.url, &drain.token, &drain.id].iter().any(|it| *it == named);
-    ok(&resources::drain(all.iter().find(is).ok_or_else(|| Fault::not_found("log drain"))?))
+    ok(&resources::drain(&shared.staging.platform.drains.find(named)?))
 }
 
 #[derive(Deserialize)]

@@ -59,9 +59,7 @@ impl Dynos {
         *self.shared.sized.write() = crew.formation.clone();
         *self.shared.deployed.write() = Arc::new(deployed);
         let wanted = crew.formation.dynos();
-        for (_, gone) in crew.members.extract_if(.., |name, _| !wanted.contains(name)) {
-            gone.remove.cancel();
-        }
+        crew.dismiss_all_but(&wanted);
         crew.members.values().for_each(|member| self.restart_later(member));
         Ok(())
     }

@@ -111,7 +111,7 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         touch mine && echo app=writable; \
         echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
         touch /tmp/here && test ! -e $OUTSIDE && echo tmp=own; \
-        echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
+        echo $(grep -E '^(SigIgn|CapEff|NoNewPrivs):' /proc/self/status); \
         mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
         echo finis$((1)); exec sleep 1000";
     let outside = tempfile::NamedTempFile::new().unwrap();
@@ -131,7 +131,7 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         "hidden=",
         "shadow=0",
         "tmp=own",
-        "CapEff: 00000000000004fb NoNewPrivs: 1",
+        "SigIgn: 0000000000000000 CapEff: 00000000000004fb NoNewPrivs: 1",
         "devices=none",
         "finis1",
     ];

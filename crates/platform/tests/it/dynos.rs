@@ -227,6 +227,37 @@ async fn what_is_deployed_is_what_starts_next() {
     gone(&stage.groups()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dyno_waits_for_the_end_of_one_of_the_same_name() {
+    let deaf = "old: trap '' TERM; echo deaf; while :; do sleep 0.1; done";
+    let stage = Stage::new(&format!("worker: exec sleep 1000\n{deaf}"), "old=1", |options| {
+        options.timing.exit_timeout = Duration::from_millis(500);
+    })
+    .await;
+    stage.line("app[old.1]: deaf").await;
+    let deployed = |release, procfile: &str| platform::Deployed {
+        release,
+        procfile: platform::Procfile::parse(procfile).unwrap(),
+        config_vars: Vec::new(),
+    };
+    // Its type goes, which it is slow to obey, and comes again.
+    let without = "worker: exec sleep 1000";
+    stage.dynos.deploy(deployed(2, without)).await.unwrap();
+    let with = format!("{without}\nold: echo anew; exec sleep 1000");
+    stage.dynos.deploy(deployed(3, &with)).await.unwrap();
+    soon("a scaling", stage.dynos.scale("old=1")).await.unwrap();
+    stage.line("app[old.1]: anew").await;
+    stage.until("old.1", DynoState::Up).await;
+    let lines = stage.heroku_lines("old.1");
+    let at = |part: &str| lines.iter().position(|line| line.contains(part));
+    let (ended, started) = (at("Process exited with status 137"), at("`echo anew"));
+    assert!(ended.is_some() && ended < started, "{lines:#?}");
+    let old = stage.dynos.ps().into_iter().find(|dyno| dyno.name.to_string() == "old.1");
+    assert_eq!(old.unwrap().release, 3);
+    stage.dynos.shutdown().await;
+    gone(&stage.groups()).await;
+}
+
 #[tokio::test]
 async fn a_command_that_does_not_exist_is_a_crash() {
     let stage = Stage::new("worker: no-such-program-here", "worker=1", |_| ()).await;
