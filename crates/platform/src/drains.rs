@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::doubling::doubled;
 use crate::error::{Error, Result};
 use crate::logs::LogHub;
 use crate::private::Kept;
@@ -90,8 +91,7 @@ impl Default for DrainOptions {
 impl DrainOptions {
     /// How long to wait after so many failures in a row.
     fn backoff(&self, failures: u32) -> Duration {
-        let factor = 1_u32 << failures.saturating_sub(1).min(16);
-        self.backoff_base.saturating_mul(factor).min(self.backoff_cap)
+        doubled(self.backoff_base, failures.saturating_sub(1), self.backoff_cap)
     }
 }
 
@@ -216,18 +216,5 @@ impl Drains {
 impl Drop for Drains {
     fn drop(&mut self) {
         self.closing.cancel();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_cap() {
-        let options = DrainOptions::default();
-        let seconds: Vec<u64> = (1..9).map(|n| options.backoff(n).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(options.backoff(u32::MAX), options.backoff_cap);
     }
 }

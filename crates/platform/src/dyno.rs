@@ -45,6 +45,7 @@ pub use options::{ChildChange, ChildPid, DynoOptions, EnvFor, Isolation, Timing}
 use port::Ports;
 pub use size::Size;
 pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner, last_output};
+pub(crate) use stop::too_late;
 
 use crate::container::{Cgroup, Container, Wanted};
 use crate::error::{Error, Result};

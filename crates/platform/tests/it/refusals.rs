@@ -133,6 +133,33 @@ async fn h22_when_there_are_too_many_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h22_counts_tunnels_and_every_worker() {
+    let (stage, router) = good(|options| {
+        options.limits.connections = 2;
+        options.workers = 3.try_into().unwrap();
+    })
+    .await;
+    let mut tunnels = Vec::new();
+    for _ in 0..2 {
+        let mut tunnel = TcpStream::connect(router.address()).await.unwrap();
+        let ask = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\
+                   Upgrade: shout\r\n\r\n";
+        tunnel.write_all(ask.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"HELLO ") {
+            head.push(soon("the other protocol", tunnel.read_u8()).await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        tunnels.push(tunnel);
+    }
+    assert!(get(router.address(), "/").await.contains("H22 Connection limit reached"));
+    drop(tunnels);
+    let served = async { while !get(router.address(), "/").await.ends_with("web.1") {} };
+    soon("a place", served).await;
+    stage.dynos.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h17_and_h25_when_an_answer_is_more_than_heroku_lets_through() {
     let (stage, router) = good(|_| ()).await;
     for (path, status, told) in [
