@@ -111,8 +111,9 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         touch mine && echo app=writable; \
         echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
         touch /tmp/here && test ! -e $OUTSIDE && echo tmp=own; \
-        echo $(grep -E '^(SigIgn|CapEff|NoNewPrivs):' /proc/self/status); \
+        echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
         mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
+        yes 2>/dev/null | true; echo pipe=${PIPESTATUS[0]}; \
         echo finis$((1)); exec sleep 1000";
     let outside = tempfile::NamedTempFile::new().unwrap();
     let script = script.replace("$OUTSIDE", &outside.path().display().to_string());
@@ -131,8 +132,10 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         "hidden=",
         "shadow=0",
         "tmp=own",
-        "SigIgn: 0000000000000000 CapEff: 00000000000004fb NoNewPrivs: 1",
+        "CapEff: 00000000000004fb NoNewPrivs: 1",
         "devices=none",
+        // By SIGPIPE, as in any shell.
+        "pipe=141",
         "finis1",
     ];
     let said = said(&stage, "worker.1");
