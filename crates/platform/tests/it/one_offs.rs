@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use platform::control::{Attached, Client, Server, Staging, candidates};
 use platform::one_off::{Input, Output, WindowSize};
-use platform::{OneOff, OneOffTiming, Platform};
+use platform::{LogFilter, OneOff, OneOffTiming, Platform};
 
 use crate::stage::{Stage, gone, runs, soon};
 
@@ -205,7 +205,21 @@ async fn one_that_ignores_it_is_told_of_and_left_to_itself_until_we_stop() {
     let leader = served.stage.groups()[0];
     assert!(runs(leader));
     let background: Option<i32> = shown.split_whitespace().last().and_then(|id| id.parse().ok());
+    let hub = served.stage.hub.clone();
     served.end().await;
+    let end = hub.history(&LogFilter::default().dyno(&name).last(5));
+    let end: Vec<&str> = end.iter().map(|entry| &*entry.text).collect();
+    assert_eq!(
+        end,
+        [
+            "Stopping all processes with SIGTERM",
+            "Error R12 (Exit timeout) -> At least one process failed to exit within 0 seconds of \
+             SIGTERM",
+            "Stopping remaining processes with SIGKILL",
+            "State changed from up to complete",
+            "Process exited with status 137",
+        ]
+    );
     if let Some(background) = background {
         gone(&[background]).await;
     }
