@@ -283,7 +283,9 @@ async fn a_server_that_is_not_there_is_named() {
         kept.bind(loopback()).unwrap();
         let nobody = kept.local_addr().unwrap();
         let url = format!("postgres://ann:secret@{nobody}/shop");
-        let (proxy, _events) = start(mode, &url, |_| {});
+        let (proxy, _events) = start(mode, &url, |config| {
+            config.queue_timeout = std::time::Duration::from_secs(1);
+        });
         let addr = proxy.listen(loopback(), Some("web.1")).unwrap();
         let through = format!("postgres://ann:secret@{addr}/shop");
         let error = tokio_postgres::connect(&through, NoTls).await.map(|_| ()).unwrap_err();

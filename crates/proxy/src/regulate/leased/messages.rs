@@ -189,9 +189,9 @@ impl Leased<'_> {
         self.talk.conversation.extended(Some(expect), times);
     }
 
-    /// Whether the server will have a statement when it comes to what the client says now. One that
-    /// is being prepared in an earlier batch may fall to an error in that one, and counts as absent:
-    /// it is prepared once more.
+    /// Whether the server will have a statement when it comes to what the client says now. One
+    /// that is being prepared in an earlier batch may fall to an error in that one, and counts as
+    /// absent: it is prepared once more.
     fn is_there(&mut self, id: StatementId) -> bool {
         let statements = &mut self.server.statements;
         if !statements.has(id) {
