@@ -50,6 +50,11 @@ impl Call {
         }
     }
 
+    /// Whether a cancel request has hit the wait.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.0.lock().turn == Some(Turn::CalledOff)
+    }
+
     /// Returns when the session is told something. Cancellation safe.
     pub(crate) async fn turn(&self) -> Turn {
         poll_fn(|cx| {

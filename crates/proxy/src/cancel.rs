@@ -72,6 +72,13 @@ impl Target {
         }
     }
 
+    /// A server connection is opened for the session: whether a cancel request came meanwhile, its
+    /// call says.
+    pub(crate) fn opens(&self) {
+        self.call.begin();
+        self.wait();
+    }
+
     /// From now on the session's server connections are to this server.
     pub(crate) fn aim(&self, database: Arc<Database>) {
         *self.database.lock() = database;

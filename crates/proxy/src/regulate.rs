@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use trace::{Micros, Outcome};
+use trace::{Fingerprint, Micros, Outcome};
 
 use crate::access::Credential;
 use crate::answer::Answer;
@@ -21,7 +21,7 @@ use crate::buffer::Outbox;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
-use crate::gate::{Asked, Lease, Waiting};
+use crate::gate::{Asked, Last, Lease, Waiting};
 use crate::journal::Scribe;
 use crate::kill::Kill;
 use crate::pool::{Key, Take};
@@ -246,10 +246,14 @@ impl Session {
                     None => lease.lost(),
                 },
                 Take::Replace(victim) => {
+                    self.entry.target.opens();
                     Box::pin(victim.close()).await;
                     return self.open(lease).await;
                 }
-                Take::Open => return self.open(lease).await,
+                Take::Open => {
+                    self.entry.target.opens();
+                    return self.open(lease).await;
+                }
             }
         }
     }
@@ -268,11 +272,16 @@ impl Session {
             journal: &house.journal,
             settings: &house.settings,
         };
-        match Box::pin(Backend::open(opening)).await {
+        let opened = Box::pin(Backend::open(opening)).await;
+        let is_called_off = self.entry.target.call.is_called_off();
+        match opened {
             Ok(backend) if house.generation() != self.generation => {
                 // It leads where the configuration no longer does.
                 Box::pin(backend.close()).await;
                 lease.lost();
+                if is_called_off {
+                    return Err(Failure::CalledOff);
+                }
                 self.follow();
                 Box::pin(self.connect(lease)).await
             }
@@ -282,15 +291,21 @@ impl Session {
                     house.keep_voice(confer::Voice::new(&self.key, &self.credential, session));
                 }
                 lease.opened();
+                if is_called_off {
+                    // Whoever is next may have it.
+                    let last = Last { statement: Fingerprint::NONE, at: house.journal.now() };
+                    lease.give_back(backend, last).await;
+                    return Err(Failure::CalledOff);
+                }
                 Ok(Connected::Yes(lease, backend, true))
             }
-            Err(error) if error.may_pass() => {
+            Err(error) if error.may_pass() && !is_called_off => {
                 let waiting = lease.refused(error, &self.entry.target.call);
                 waiting.map(Connected::BackInLine).ok_or(Failure::Late)
             }
             Err(error) => {
                 lease.lost();
-                Err(Failure::Open(error))
+                Err(if is_called_off { Failure::CalledOff } else { Failure::Open(error) })
             }
         }
     }

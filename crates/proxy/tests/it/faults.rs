@@ -1,6 +1,9 @@
 //! Clients and servers that go away.
 
+use std::net::SocketAddr;
+
 use proxy::Mode;
+use testkit::fault::FaultProxy;
 use trace::{Event, Outcome, SqlState};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +49,41 @@ async fn a_backend_that_is_killed_mid_query() {
         drop((client, other));
         fixture.end().await;
     }
+}
+
+/// As PostgreSQL's own backend would hear it, which is there from the login on.
+#[tokio::test]
+async fn a_request_is_cancelled_while_its_connection_is_opened() {
+    let postgres = testkit::postgres().await;
+    let database = postgres.database().await;
+    let server = SocketAddr::from(([127, 0, 0, 1], postgres.cluster().port()));
+    let between = FaultProxy::start(server).await;
+    let url = database.url_through(between.address());
+    let (proxy, events) = start(Mode::Regulate, &url, limit(2));
+    let addr = proxy.listen(loopback(), None).unwrap();
+    let fixture = Fixture { postgres, database, proxy, addr, events };
+    let mut client = Raw::login(&fixture).await;
+    let holder = fixture.connect().await;
+    holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
+
+    between.block(true);
+    let before = between.accepted();
+    client.query("SELECT pg_sleep(60)").send().await;
+    testkit::wait_until(SOON, || between.accepted() > before).await;
+    let mut cancel = Raw::connect(addr).await;
+    wire::startup::put_cancel(&mut cancel.out, client.key.0, &client.key.1);
+    cancel.send().await;
+    assert_eq!(cancel.try_receive().await, None, "it is never answered");
+    between.block(false);
+
+    let answer = client.until_ready().await;
+    assert_eq!(answer[0].code(), "57014", "{}", answer[0].text());
+    // The connection serves the next request.
+    assert_eq!(client.value("SELECT 1").await, "1");
+    assert_eq!(between.accepted(), before + 1);
+    holder.batch_execute("COMMIT").await.unwrap();
+    drop((client, holder));
+    fixture.end().await;
 }
 
 #[tokio::test]
