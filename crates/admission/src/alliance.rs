@@ -340,11 +340,10 @@ impl Alliance {
         let (open, open_of_kin) = (sum(false, |one| one.open), sum(true, |one| one.open));
         let strangers = look.all.saturating_sub(open);
         self.foreign.seen(strangers, (self.heard.len() == 1, anew), at);
-        let heard = match led {
-            Some(Role::Leads { foreign, .. }) => foreign,
-            Some(Role::Follows { .. }) | None => 0,
-        };
-        let foreign = self.foreign.most().max(heard);
+        if let Some(Role::Leads { foreign, .. }) = led {
+            self.foreign.hears(foreign, at);
+        }
+        let foreign = self.foreign.most();
         let left = |bound: Bound, ours: u32| {
             let left = |limit: u32| limit.saturating_sub(bound.used.saturating_sub(ours));
             bound.limit.map_or(u32::MAX, left)

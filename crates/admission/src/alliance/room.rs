@@ -24,6 +24,8 @@ pub(super) struct Foreign {
     looks: VecDeque<u32>,
     /// What looks agreed on, the largest first, each later and smaller than the one before.
     agreed: VecDeque<(Micros, u32)>,
+    /// What a leader has said last: it may be gone before our own looks have agreed on anything.
+    told: Option<(Micros, u32)>,
 }
 
 impl Foreign {
@@ -31,6 +33,7 @@ impl Foreign {
     /// yet told of them makes it too many for a moment: remembered is what a few looks in a row
     /// have shown. Looks between which not all others have spoken `anew` are one.
     pub(super) fn seen(&mut self, count: u32, (is_alone, anew): (bool, bool), at: Micros) {
+        self.told = self.told.filter(|(since, _)| at.since(*since) <= REMEMBERED);
         match self.looks.back_mut() {
             Some(least) if !anew => *least = count.min(*least),
             _ => self.looks.push_back(count),
@@ -53,16 +56,22 @@ impl Foreign {
         }
     }
 
+    /// A leader says so many.
+    pub(super) fn hears(&mut self, count: u32, at: Micros) {
+        self.told = Some((at, count));
+    }
+
     /// Somebody speaks who had so many before: they were never strangers'.
     pub(super) fn joined(&mut self, open: u32) {
-        let agreed = self.agreed.iter_mut().map(|(_, count)| count);
+        let agreed = self.agreed.iter_mut().chain(&mut self.told).map(|(_, count)| count);
         agreed.chain(&mut self.looks).for_each(|count| *count = count.saturating_sub(open));
     }
 
     /// To leave to them.
     pub(super) fn most(&self) -> u32 {
         let last = self.looks.back().copied();
-        self.agreed.front().map(|(_, count)| *count).or(last).unwrap_or_default()
+        let own = self.agreed.front().map(|(_, count)| *count).or(last).unwrap_or_default();
+        self.told.map_or(own, |(_, told)| told.max(own))
     }
 }
 
@@ -150,5 +159,23 @@ mod tests {
         assert_eq!(foreign.most(), 9);
         foreign.joined(7);
         assert_eq!(foreign.most(), 2);
+    }
+
+    #[test]
+    fn what_a_leader_said_holds_when_it_is_gone() {
+        let mut foreign = Foreign::default();
+        let mut look = |second: u64, heard: Option<u32>| {
+            let at = Micros::from_secs(second);
+            foreign.seen(3, (false, true), at);
+            if let Some(heard) = heard {
+                foreign.hears(heard, at);
+            }
+            foreign.most()
+        };
+        assert_eq!([look(1, Some(11)), look(2, Some(11)), look(3, Some(9))], [11, 11, 9]);
+        assert_eq!([look(4, None), look(78, None), look(79, None)], [9, 9, 3]);
+        foreign.hears(9, Micros::from_secs(80));
+        foreign.joined(4);
+        assert_eq!(foreign.most(), 5);
     }
 }
