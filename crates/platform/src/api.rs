@@ -37,6 +37,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept;
 use crate::control::{Reply, Staging};
 use crate::error::{Error, Result};
 use answer::Fault;
@@ -119,7 +120,7 @@ impl Api {
             tasks: tasks.clone(),
             closing,
         });
-        tasks.spawn(accept(listener, Arc::clone(&shared)));
+        tasks.spawn(let_in(listener, Arc::clone(&shared)));
         Ok(Self { shared, certificate })
     }
 
@@ -145,7 +146,8 @@ impl Api {
     #[must_use]
     pub fn exports(&self) -> String {
         let Shared { name, address, identity, .. } = &*self.shared;
-        let certificate = self.certificate.display();
+        // As a shell takes a text with a quote in it.
+        let certificate = self.certificate.display().to_string().replace('\'', r"'\''");
         format!(
             "export HEROKU_HOST=http://{address} HEROKU_API_KEY={} HEROKU_APP={name}\n\
              export HEROKU_PARTICLEBOARD_URL=http://{address} NODE_EXTRA_CA_CERTS='{certificate}'",
@@ -178,31 +180,20 @@ async fn listen(address: SocketAddr, last: u16) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|source| Error::ApiBind { address, source })
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn let_in(listener: TcpListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let next = async {
-            // The semaphore is never closed, so there is always a place in the end.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = shared.closing.cancelled() => return,
-            next = next => next,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = serve(stream, Arc::clone(&shared));
-                shared.tasks.spawn(async move {
-                    let _place = place;
-                    connection.await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the Platform API cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+    let listen = || async {
+        // The semaphore is never closed, so there is always a place in the end.
+        let place = Arc::clone(&places).acquire_owned().await.ok();
+        Ok((listener.accept().await?.0, place))
+    };
+    let (who, closing) = ("the Platform API", &shared.closing);
+    while let Some((stream, place)) = accept::next(who, &listen, closing).await {
+        let connection = serve(stream, Arc::clone(&shared));
+        shared.tasks.spawn(async move {
+            let _place = place;
+            connection.await;
+        });
     }
 }
 

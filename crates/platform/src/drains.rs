@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::doubling::doubled;
 use crate::error::{Error, Result};
 use crate::logs::LogHub;
 use crate::private::Kept;
@@ -45,6 +46,12 @@ pub struct Drain {
     pub token: String,
     /// `syslog://host:port`, `syslog+tls://host:port`, `https://host/path`.
     pub url: String,
+}
+
+impl Drain {
+    fn is_named(&self, named: &str) -> bool {
+        [&self.url, &self.token, &self.id].iter().any(|name| *name == named)
+    }
 }
 
 impl fmt::Debug for Drain {
@@ -84,8 +91,7 @@ impl Default for DrainOptions {
 impl DrainOptions {
     /// How long to wait after so many failures in a row.
     fn backoff(&self, failures: u32) -> Duration {
-        let factor = 1_u32 << failures.saturating_sub(1).min(16);
-        self.backoff_base.saturating_mul(factor).min(self.backoff_cap)
+        doubled(self.backoff_base, failures.saturating_sub(1), self.backoff_cap)
     }
 }
 
@@ -100,10 +106,11 @@ pub struct Drains {
     closing: CancellationToken,
 }
 
+/// A drain that is served until this is dropped.
 #[derive(Debug)]
 struct Running {
     drain: Drain,
-    removed: CancellationToken,
+    _ends: DropGuard,
 }
 
 impl Drains {
@@ -156,14 +163,22 @@ impl Drains {
     /// There is no such one; the file cannot be written.
     pub fn remove(&self, named: &str) -> Result<Drain> {
         let mut running = self.running.lock();
-        let is = |drain: &Drain| [&drain.url, &drain.token, &drain.id].contains(&&named.to_owned());
-        let at = running.iter().position(|running| is(&running.drain));
+        let at = running.iter().position(|running| running.drain.is_named(named));
         let at = at.ok_or(Error::UnknownDrain)?;
-        let left = running.iter().map(|running| &running.drain).filter(|drain| !is(drain));
-        self.kept.write(FILE, &left.collect::<Vec<_>>())?;
-        let removed = running.remove(at);
-        removed.removed.cancel();
-        Ok(removed.drain)
+        let left = running.iter().map(|running| &running.drain);
+        let left: Vec<&Drain> = left.filter(|drain| !drain.is_named(named)).collect();
+        self.kept.write(FILE, &left)?;
+        Ok(running.remove(at).drain)
+    }
+
+    /// A drain, named by its URL, token or id.
+    ///
+    /// # Errors
+    /// There is no such one.
+    pub fn find(&self, named: &str) -> Result<Drain> {
+        let running = self.running.lock();
+        let found = running.iter().find(|running| running.drain.is_named(named));
+        found.map(|running| running.drain.clone()).ok_or(Error::UnknownDrain)
     }
 
     /// Sends what is left for a moment, then ends. Returns when all tasks have ended.
@@ -194,25 +209,12 @@ impl Drains {
                 () = ended.cancelled() => {}
             }
         });
-        Ok(Running { drain, removed })
+        Ok(Running { drain, _ends: removed.drop_guard() })
     }
 }
 
 impl Drop for Drains {
     fn drop(&mut self) {
         self.closing.cancel();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_cap() {
-        let options = DrainOptions::default();
-        let seconds: Vec<u64> = (1..9).map(|n| options.backoff(n).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(options.backoff(u32::MAX), options.backoff_cap);
     }
 }

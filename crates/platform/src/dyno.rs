@@ -47,6 +47,7 @@ pub use options::{ChildChange, ChildPid, DynoOptions, EnvFor, Isolation, Timing}
 use port::Ports;
 pub use size::Size;
 pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner, last_output};
+pub(crate) use stop::too_late;
 
 use crate::container::{Container, Wanted};
 use crate::error::{Error, Result};
@@ -104,6 +105,9 @@ pub struct Dynos {
 struct Crew {
     formation: Formation,
     members: BTreeMap<DynoName, Member>,
+    /// Who is no member any more and has perhaps not ended yet. Another dyno of the same name waits
+    /// for that: the two would share a place on the board.
+    leaving: BTreeMap<DynoName, CancellationToken>,
 }
 
 /// How to reach the task of one dyno.
@@ -141,9 +145,9 @@ impl Dynos {
         let deployed = RwLock::new(Arc::new(deployed));
         let sized = RwLock::new(formation.clone());
         let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports, sized };
-        let none = BTreeMap::new();
+        let (members, leaving) = (BTreeMap::new(), BTreeMap::new());
         let dynos = Self {
-            crew: Mutex::new(Crew { formation: formation.clone(), members: none }),
+            crew: Mutex::new(Crew { formation: formation.clone(), members, leaving }),
             shared: Arc::new(shared),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -229,17 +233,16 @@ impl Dynos {
             .map(|(_, member)| member.clone())
             .collect();
         *self.shared.sized.write() = formation.clone();
+        for predecessor in wanted.iter().filter_map(|name| crew.leaving.remove(name)) {
+            predecessor.cancelled().await;
+        }
         let hired = self.hire(&formation, &crew.members);
         crew.members.extend(hired);
         resized.iter().for_each(|member| self.restart_later(member));
         crew.formation = formation.clone();
-        let superfluous: Vec<_> =
-            crew.members.extract_if(.., |name, _| !wanted.contains(name)).collect();
-        for (_, member) in &superfluous {
-            member.remove.cancel();
-        }
-        for (_, member) in &superfluous {
-            member.removed.cancelled().await;
+        crew.dismiss_all_but(&wanted);
+        for gone in crew.leaving.values() {
+            gone.cancelled().await;
         }
         Ok(formation)
     }
@@ -327,6 +330,17 @@ impl Dynos {
 
     pub(crate) fn app_dir(&self) -> &PathBuf {
         &self.shared.options.app_dir
+    }
+}
+
+impl Crew {
+    /// Asks those to end who are not wanted any more.
+    fn dismiss_all_but(&mut self, wanted: &[DynoName]) {
+        self.leaving.retain(|_, gone| !gone.is_cancelled());
+        for (name, member) in self.members.extract_if(.., |name, _| !wanted.contains(name)) {
+            member.remove.cancel();
+            self.leaving.insert(name, member.removed);
+        }
     }
 }
 

@@ -25,9 +25,11 @@
 //!
 //! Start reading at [`dyno`], then [`router`].
 
+pub mod accept;
 pub mod api;
 pub mod container;
 pub mod control;
+mod doubling;
 pub mod drains;
 pub mod dyno;
 pub mod error;

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::dyno::{Deployed, Dynos, Ends, Errand, Launched, last_output};
+use crate::dyno::{Deployed, Dynos, Ends, Errand, Launched, last_output, too_late};
 use crate::error::{Error, Result};
 use crate::logs::LogHub;
 use crate::name::DynoName;
@@ -308,15 +308,7 @@ impl OneOffs {
         if let Ok(status) = asked {
             return status;
         }
-        let seconds = self.timing.exit.as_secs();
-        self.say(
-            &name,
-            &format!(
-                "Error R12 (Exit timeout) -> At least one process failed to exit within {seconds} \
-             seconds of SIGTERM"
-            ),
-        );
-        self.say(&name, "Stopping remaining processes with SIGKILL");
+        too_late(self.timing.exit).iter().for_each(|line| self.say(&name, line));
         launched.process.group.signal(Signal::SIGKILL);
         launched.process.child.wait().await
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 
 /// The folder of the app's folder in which everything of ours is.
-const FOLDER: &str = ".surgetank";
+pub(crate) const FOLDER: &str = ".surgetank";
 
 /// The files that one run of an app keeps. While this lives, no other run has them.
 #[derive(Debug)]

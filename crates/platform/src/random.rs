@@ -18,19 +18,23 @@ pub(crate) fn hex(bytes: usize) -> io::Result<String> {
 /// # Errors
 /// If the system has no `/dev/urandom`.
 pub(crate) fn uuid() -> io::Result<String> {
-    Ok(as_uuid(&hex(16)?))
+    let mut halves = [[0_u8; 8]; 2];
+    File::open("/dev/urandom")?.read_exact(halves.as_flattened_mut())?;
+    let [high, low] = halves.map(u64::from_ne_bytes);
+    Ok(uuid_of(high, low))
 }
 
-/// 32 hexadecimal digits in the shape of a UUID of version 4.
-pub(crate) fn as_uuid(hex: &str) -> String {
-    let piece = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
+/// 128 bits in the shape of a UUID of version 4 (RFC 9562 §5.4), which keeps 122 of them.
+pub(crate) fn uuid_of(high: u64, low: u64) -> String {
+    let high = (high & 0xffff_ffff_ffff_0fff) | 0x4000;
+    let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
     format!(
-        "{}-{}-4{}-a{}-{}",
-        piece(0..8),
-        piece(8..12),
-        piece(13..16),
-        piece(17..20),
-        piece(20..32)
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
     )
 }
 
@@ -44,9 +48,11 @@ mod tests {
         assert_ne!(one, two);
         let lengths: Vec<usize> = one.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(uuid_of(0, 0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid_of(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(
-            as_uuid("0123456789abcdef0123456789abcdef"),
-            "01234567-89ab-4def-a123-456789abcdef"
+            uuid_of(0x0123_4567_89ab_cdef, 0x0123_4567_89ab_cdef),
+            "01234567-89ab-4def-8123-456789abcdef"
         );
     }
 }

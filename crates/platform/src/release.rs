@@ -182,7 +182,7 @@ impl Releases {
     #[must_use]
     pub fn infos(&self) -> Vec<ReleaseInfo> {
         let ledger = self.ledger.lock();
-        let current = ledger.current().map(|release| release.version);
+        let current = ledger.current_version();
         let info = |release: &Release| ReleaseInfo {
             version: release.version,
             description: release.description.clone(),
@@ -198,6 +198,32 @@ impl Releases {
     #[must_use]
     pub fn current(&self) -> Option<Release> {
         self.ledger.lock().current().cloned()
+    }
+
+    /// The number of the release that is live, if there was one.
+    #[must_use]
+    pub fn current_version(&self) -> Option<u64> {
+        self.ledger.lock().current_version()
+    }
+
+    /// The id of the release of this number, if there is one.
+    #[must_use]
+    pub fn id(&self, version: u64) -> Option<String> {
+        self.ledger.lock().find(version).ok().map(|release| release.id.clone())
+    }
+
+    /// The number of the release of this id, if there is one.
+    #[must_use]
+    pub fn version(&self, id: &str) -> Option<u64> {
+        let ledger = self.ledger.lock();
+        ledger.all().iter().find(|release| release.id == id).map(|release| release.version)
+    }
+
+    /// When the oldest and the newest release were made, in microseconds since the Unix epoch.
+    #[must_use]
+    pub fn span(&self) -> Option<(u64, u64)> {
+        let ledger = self.ledger.lock();
+        Some((ledger.all().first()?.created_at, ledger.all().last()?.created_at))
     }
 
     /// One release, with what is attached in its config vars.

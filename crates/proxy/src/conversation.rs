@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use crate::statements::Undone;
+use crate::statements::{StatementId, Undone};
 use trace::{
     BackendPid, DynoId, Fingerprint, Micros, Outcome, Request, RequestKind, SessionId,
     TransactionState,
@@ -48,6 +48,15 @@ enum Batch {
     Open,
     /// One has begun and failed: the server discards all until the Sync.
     Skipped,
+}
+
+/// In which batch something stands that the server has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// The one that the client speaks now: an error before it discards what follows too.
+    ThisBatch,
+    /// One before: an error in that does not keep what the client says now from running.
+    EarlierBatch,
 }
 
 /// A request that is not done.
@@ -174,6 +183,19 @@ impl Conversation {
     pub(crate) fn is_preparing(&self) -> bool {
         let ours = Expect::Ours(OurReply::ParseComplete);
         self.expected.iter().any(|e| matches!(e, Expect::Parse(_, Shown::Client)) || *e == ours)
+    }
+
+    /// Where the newest unanswered `Parse` of a statement stands; `None` if there is none.
+    pub(crate) fn preparing(&self, id: StatementId) -> Option<Within> {
+        let mut within = Within::ThisBatch;
+        for expect in self.expected.iter().rev() {
+            match expect {
+                Expect::Parse(Some(one), _) if *one == id => return Some(within),
+                expect if expect.ends_request() => within = Within::EarlierBatch,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// The statement of the oldest request under way.

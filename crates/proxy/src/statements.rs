@@ -206,6 +206,8 @@ pub(crate) struct ServerStatements {
     doubtful: bool,
     /// Names that are taken by statements which mean something else.
     spoilt: HashSet<StatementId>,
+    /// Those of `used` of which it was not seen yet that they could be prepared.
+    unproven: HashSet<StatementId>,
 }
 
 /// What an error has undone: the server discarded it unread.
@@ -238,6 +240,7 @@ impl ServerStatements {
         let room = if self.used.len() >= SERVER_MAX { self.evict() } else { Room::Free };
         self.clock += 1;
         self.used.insert(id, self.clock);
+        self.unproven.insert(id);
         // Closing what does not exist is no error, so this is safe either way.
         if self.spoilt.remove(&id) || self.doubtful { Room::Close(id) } else { room }
     }
@@ -250,11 +253,22 @@ impl ServerStatements {
         }
     }
 
+    /// Whether it is not known yet that the server has taken a statement.
+    pub(crate) fn is_unproven(&self, id: StatementId) -> bool {
+        !self.unproven.is_empty() && self.unproven.contains(&id)
+    }
+
+    /// The server has taken it.
+    pub(crate) fn proven(&mut self, id: StatementId) {
+        self.unproven.remove(&id);
+    }
+
     fn evict(&mut self) -> Room {
         let oldest = self.used.iter().min_by_key(|(_, used)| **used).map(|(id, _)| *id);
         match oldest {
             Some(id) => {
                 self.used.remove(&id);
+                self.unproven.remove(&id);
                 Room::Close(id)
             }
             None => Room::Free,
@@ -264,6 +278,7 @@ impl ServerStatements {
     /// Something was sent that may destroy all statements (`DEALLOCATE ALL`), or may fail.
     pub(crate) fn doubt(&mut self) {
         self.used.clear();
+        self.unproven.clear();
         self.doubtful = true;
     }
 
@@ -273,6 +288,7 @@ impl ServerStatements {
         self.unnamed = OnServer::Unknown;
         for id in &undone.parses {
             self.used.remove(id);
+            self.unproven.remove(id);
         }
         self.doubtful |= undone.closes;
     }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use platform::postgres::{
     Address, Binaries, Cluster, ClusterOptions, Credentials, Search, sweep_leftovers,
@@ -67,6 +68,8 @@ impl TestPostgres {
             settings: settings.collect(),
             // Sixteen times less to write for initdb.
             wal_segment_mib: Some(1),
+            // Many tests start one at the same time, on whatever machine.
+            start_limit: Duration::from_secs(600),
             ..ClusterOptions::default()
         };
         let cluster = Cluster::start(&binaries, options)

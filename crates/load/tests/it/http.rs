@@ -6,7 +6,7 @@ use load::{
     Error, FailureKind, Http, HttpClass, Model, Options, Ramp, Range, Reach, RunResult, Schedule,
     Target, run,
 };
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trace::{Clock, Micros};
@@ -121,10 +121,10 @@ async fn failures_are_told_apart() {
 
 #[tokio::test]
 async fn nobody_listening_is_a_refusal() {
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    // Bound, so that nobody else listens there; not listening.
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = kept.local_addr().unwrap();
     let target = Target::Http(Http::at(address, PATIENCE, Reach::Loopback).unwrap());
     let result = send(&only("/"), &target, &Options::new(Clock::start())).await;
     assert_eq!(result.failures_by_kind, [(FailureKind::Refused, result.offered)].into());

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept;
 use crate::error::{Error, Result};
 use crate::one_off::{Awaiting, Input, Line, Output};
 
@@ -61,7 +62,7 @@ impl Rendezvous {
         let place =
             Place { config: TlsAcceptor::from(Arc::new(config)), expected: Arc::clone(&expected) };
         let (inner, closing) = (tasks.clone(), closing.clone());
-        tasks.spawn(async move { accept(listener, place, inner, closing).await });
+        tasks.spawn(let_in(listener, place, inner, closing));
         Ok((Self { address, expected }, certificate))
     }
 
@@ -98,32 +99,18 @@ struct Place {
     expected: Expected,
 }
 
-async fn accept(
+async fn let_in(
     listener: TcpListener,
     place: Place,
     tasks: TaskTracker,
     closing: CancellationToken,
 ) {
-    loop {
-        let accepted = tokio::select! {
-            () = closing.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (place, closing) = (place.clone(), closing.clone());
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = meet(stream, place) => {}
-                        () = closing.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the rendezvous cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+    let listen = || listener.accept();
+    while let Some((stream, _)) = accept::next("the rendezvous", &listen, &closing).await {
+        let (place, closing) = (place.clone(), closing.clone());
+        tasks.spawn(async move {
+            closing.run_until_cancelled(meet(stream, place)).await;
+        });
     }
 }
 

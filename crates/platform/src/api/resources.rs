@@ -8,7 +8,7 @@ use super::Shared;
 use crate::drains::Drain;
 use crate::dyno::{DynoInfo, Size};
 use crate::hash::fnv1a;
-use crate::release::{Release, ReleaseStatus};
+use crate::release::Release;
 use crate::router::Maintenance;
 
 /// ISO 8601 in UTC, as everywhere in the API.
@@ -20,8 +20,8 @@ pub(super) fn time(micros: u64) -> String {
 
 /// A UUID that is always the same for the same words.
 fn id_of(words: &str) -> String {
-    let half = |salt: &str| format!("{:016x}", fnv1a(format!("{salt}{words}").as_bytes()));
-    crate::random::as_uuid(&(half("a") + &half("b")))
+    let half = |salt: &str| fnv1a(format!("{salt}{words}").as_bytes());
+    crate::random::uuid_of(half("a"), half("b"))
 }
 
 pub(super) fn account(shared: &Shared) -> Value {
@@ -31,9 +31,7 @@ pub(super) fn account(shared: &Shared) -> Value {
 
 pub(super) fn app(shared: &Shared) -> Value {
     let releases = &shared.staging.platform.releases;
-    let all = releases.list();
-    let (newest, oldest) = (all.first(), all.last());
-    let time_of = |release: Option<&Release>| release.map(|release| time(release.created_at));
+    let (oldest, newest) = releases.span().unzip();
     let user = &releases.app().user;
     json!({
         "id": shared.identity.app_id,
@@ -45,9 +43,9 @@ pub(super) fn app(shared: &Shared) -> Value {
         "team": null,
         "maintenance": shared.staging.maintenance.as_ref().is_some_and(Maintenance::is_on),
         "web_url": shared.staging.info["router"].as_str().map(|router| format!("http://{router}/")),
-        "created_at": time_of(oldest),
-        "updated_at": time_of(newest),
-        "released_at": time_of(newest),
+        "created_at": oldest.map(time),
+        "updated_at": newest.map(time),
+        "released_at": newest.map(time),
     })
 }
 
@@ -58,8 +56,7 @@ pub(super) fn app_reference(shared: &Shared) -> Value {
 
 pub(super) fn dyno(shared: &Shared, dyno: &DynoInfo) -> Value {
     let name = dyno.name.to_string();
-    let releases = shared.staging.platform.releases.list();
-    let release = releases.iter().find(|release| release.version == dyno.release);
+    let release_id = shared.staging.platform.releases.id(dyno.release);
     json!({
         "id": id_of(&format!("{} {name}", shared.identity.app_id)),
         "app": app_reference(shared),
@@ -69,7 +66,7 @@ pub(super) fn dyno(shared: &Shared, dyno: &DynoInfo) -> Value {
         "state": state(dyno.state),
         "size": dyno.size,
         "attach_url": null,
-        "release": { "id": release.map(|release| &release.id), "version": dyno.release },
+        "release": { "id": release_id, "version": dyno.release },
         "created_at": time(dyno.since.0),
         "updated_at": time(dyno.since.0),
     })
@@ -106,17 +103,12 @@ pub(super) fn drain(drain: &Drain) -> Value {
 }
 
 pub(super) fn release(shared: &Shared, release: &Release, current: bool) -> Value {
-    let status = match release.status {
-        ReleaseStatus::Pending => "pending",
-        ReleaseStatus::Succeeded => "succeeded",
-        ReleaseStatus::Failed => "failed",
-    };
     json!({
         "id": release.id,
         "app": app_reference(shared),
         "version": release.version,
         "description": release.description,
-        "status": status,
+        "status": release.status,
         "current": current,
         "eligible_for_rollback": release.is_eligible(),
         "user": { "id": id_of(&release.user), "email": release.user },

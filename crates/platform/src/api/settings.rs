@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::answer::{Answered, Fault, created, ok, read};
 use super::{Shared, resources};
 use crate::control;
-use crate::drains::Drain;
 use crate::release::{ConfigChanges, Release};
 
 pub(super) fn config(shared: &Shared) -> Answered {
@@ -49,7 +48,7 @@ impl Range {
 pub(super) fn releases(shared: &Shared, headers: &HeaderMap) -> Answered {
     let range = Range::of(headers);
     let releases = &shared.staging.platform.releases;
-    let current = releases.current().map(|release| release.version);
+    let current = releases.current_version();
     let mut all = releases.list();
     if !range.descending {
         all.reverse();
@@ -66,15 +65,14 @@ fn find(shared: &Shared, named: &str) -> Answered<Release> {
     if let Ok(version) = named.trim_start_matches(['v', 'V']).parse() {
         return Ok(releases.release(version)?);
     }
-    let found = releases.list().into_iter().find(|release| release.id == named);
-    let version = found.ok_or_else(|| Fault::not_found("release"))?.version;
+    let version = releases.version(named).ok_or_else(|| Fault::not_found("release"))?;
     Ok(releases.release(version)?)
 }
 
 pub(super) fn release(shared: &Shared, named: &str) -> Answered {
     let release = find(shared, named)?;
-    let current = shared.staging.platform.releases.current();
-    let is_current = current.is_some_and(|current| current.version == release.version);
+    let current = shared.staging.platform.releases.current_version();
+    let is_current = current == Some(release.version);
     ok(&resources::release(shared, &release, is_current))
 }
 
@@ -117,9 +115,7 @@ pub(super) fn drains(shared: &Shared) -> Answered {
 }
 
 pub(super) fn drain(shared: &Shared, named: &str) -> Answered {
-    let all = shared.staging.platform.drains.list();
-    let is = |drain: &&Drain| [&drain.url, &drain.token, &drain.id].iter().any(|it| *it == named);
-    ok(&resources::drain(all.iter().find(is).ok_or_else(|| Fault::not_found("log drain"))?))
+    ok(&resources::drain(&shared.staging.platform.drains.find(named)?))
 }
 
 #[derive(Deserialize)]

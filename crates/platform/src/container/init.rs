@@ -160,8 +160,11 @@ fn start(process: &Process) -> Result<Pid, ExecutorError> {
         std::iter::once(program).chain(words).map(text).collect();
     let env: Result<Vec<CString>, NulError> = process.env().iter().flatten().map(text).collect();
     let mut how = PosixSpawnAttr::init().map_err(other)?;
-    how.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK).map_err(other)?;
+    // Rust's runtime has us ignore SIGPIPE; an app ends by it, as in any shell.
+    let flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
+    how.set_flags(flags).map_err(other)?;
     how.set_sigmask(&SigSet::empty()).map_err(other)?;
+    how.set_sigdefault(&SigSet::from(Signal::SIGPIPE)).map_err(other)?;
     let files = PosixSpawnFileActions::init().map_err(other)?;
     let (all, env) = (all.map_err(other)?, env.map_err(other)?);
     posix_spawn(program.as_str(), &files, &how, &all, &env).map_err(other)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{APP, ContainerOptions, Egress};
 use crate::dyno::Size;
 use crate::postgres::RunFolder;
+use crate::private::FOLDER;
 
 /// Folders of the system that every dyno sees, read-only; those that are symbolic links here
 /// (merged /usr) are so there.
@@ -185,9 +186,9 @@ impl Plan<'_> {
             mounts.push(mount(path, "bind", &part("tmp"), &["bind", "nosuid", "nodev"]));
         }
         mounts.push(self.app()?);
-        if self.app_dir.join(HIDDEN).is_dir() {
+        if self.app_dir.join(FOLDER).is_dir() {
             // Recordings and what else is ours is no part of the app.
-            let hidden = format!("{APP}/{HIDDEN}");
+            let hidden = format!("{APP}/{FOLDER}");
             mounts.push(mount(&hidden, "tmpfs", "tmpfs", &["ro", "mode=755", "size=4k"]));
         }
         for path in &self.options.binds {
@@ -250,9 +251,6 @@ impl Plan<'_> {
         })
     }
 }
-
-/// A folder of ours in the app's folder.
-const HIDDEN: &str = ".surgetank";
 
 /// Whether something is mounted over this path of the container.
 fn is_mounted(path: &Path) -> bool {

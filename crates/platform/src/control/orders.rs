@@ -156,10 +156,17 @@ async fn pass(
     let said = async {
         let mut pending = bytes::BytesMut::new();
         loop {
-            while let Ok(Some(input)) = frames::decode::<Input>(&mut pending) {
-                if to_process.send(input).await.is_err() {
-                    // The process has ended; what it still says is told by the other half.
-                    return std::future::pending().await;
+            loop {
+                match frames::decode::<Input>(&mut pending) {
+                    Ok(None) => break,
+                    // Who speaks something else is not listened to any longer.
+                    Err(_) => return,
+                    Ok(Some(input)) => {
+                        if to_process.send(input).await.is_err() {
+                            // The process has ended; what it still says is told by the other half.
+                            return std::future::pending().await;
+                        }
+                    }
                 }
             }
             match reader.read_buf(&mut pending).await {

@@ -24,6 +24,7 @@ use super::{
     Controlled, LogsOrder, MaintenanceMode, Refusal, RestartOrder, RunOrder, ScaleOrder, Scaled,
     orders, socket,
 };
+use crate::accept;
 use crate::error::{Error, Result};
 use crate::router::Maintenance;
 
@@ -50,7 +51,7 @@ impl Server {
         let (listener, path) = socket::bind(paths).await?;
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let desk = Arc::new(Desk { controlled, tasks: tasks.clone(), closing: closing.clone() });
-        tasks.spawn(accept(listener, desk));
+        tasks.spawn(let_in(listener, desk));
         Ok(Self { path, tasks, closing })
     }
 
@@ -83,21 +84,10 @@ pub(super) struct Desk<C> {
     pub(super) closing: CancellationToken,
 }
 
-async fn accept<C: Controlled>(listener: UnixListener, desk: Arc<Desk<C>>) {
-    loop {
-        let accepted = tokio::select! {
-            () = desk.closing.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                desk.tasks.spawn(serve(stream, Arc::clone(&desk)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "control socket cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        }
+async fn let_in<C: Controlled>(listener: UnixListener, desk: Arc<Desk<C>>) {
+    let listen = || listener.accept();
+    while let Some((stream, _)) = accept::next("the control socket", &listen, &desk.closing).await {
+        desk.tasks.spawn(serve(stream, Arc::clone(&desk)));
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::{Error, Result};
 use crate::hash::fnv1a;
+use crate::private::FOLDER;
 
 /// A socket's path must fit into `sockaddr_un`: 108 bytes on Linux, 104 on macOS, with the zero.
 const PATH_BYTES_MAX: usize = 100;
@@ -19,7 +20,7 @@ const PATH_BYTES_MAX: usize = 100;
 pub fn candidates(app_dir: &Path, runtime_dir: &Path) -> Vec<PathBuf> {
     // Two ways to the same folder must lead to the same socket.
     let app_dir = std::fs::canonicalize(app_dir).unwrap_or_else(|_| app_dir.to_owned());
-    let own = app_dir.join(".surgetank").join("control.sock");
+    let own = app_dir.join(FOLDER).join("control.sock");
     let name = format!("{:016x}.sock", fnv1a(app_dir.as_os_str().as_encoded_bytes()));
     let short = |path: &PathBuf| path.as_os_str().len() <= PATH_BYTES_MAX;
     [own, runtime_dir.join(name)].into_iter().filter(short).collect()

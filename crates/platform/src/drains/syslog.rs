@@ -51,12 +51,14 @@ async fn stream_lines(
         if pending.is_empty() {
             let mut heard = [0; 512];
             let entry = tokio::select! {
-                entry = tail.next() => entry,
-                // A receiver has nothing to say but its end.
+                biased;
+                // A receiver has nothing to say but its end. After that a line would be lost, so
+                // this is looked at first.
                 read = stream.read(&mut heard) => match read? {
                     0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                     _ => continue,
                 },
+                entry = tail.next() => entry,
             };
             let Some(entry) = entry else { return stream.shutdown().await };
             frame::append(pending, token, &entry, "");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Timing;
+use crate::doubling::doubled;
 
 /// The crashes of one dyno since it last ran well.
 #[derive(Debug, Default)]
@@ -23,11 +24,7 @@ impl Backoff {
         self.crashes = self.crashes.saturating_add(1);
         match self.crashes {
             1 => Duration::ZERO,
-            // 2³¹ base units are beyond any cap.
-            crashes => {
-                let factor = 1u32 << (crashes - 2).min(31);
-                timing.backoff_base.saturating_mul(factor).min(timing.backoff_cap)
-            }
+            crashes => doubled(timing.backoff_base, crashes - 2, timing.backoff_cap),
         }
     }
 

@@ -69,9 +69,7 @@ impl Dynos {
         deployed.record(&self.shared.tracer);
         *self.shared.deployed.write() = Arc::new(deployed);
         let wanted = crew.formation.dynos();
-        for (_, gone) in crew.members.extract_if(.., |name, _| !wanted.contains(name)) {
-            gone.remove.cancel();
-        }
+        crew.dismiss_all_but(&wanted);
         crew.members.values().for_each(|member| self.restart_later(member));
         Ok(())
     }

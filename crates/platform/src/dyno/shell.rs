@@ -152,9 +152,10 @@ fn script(line: &str, dir: &Path) -> String {
 /// the shell, and signals reach their processes because they go to the whole group.
 fn is_simple(line: &str) -> bool {
     const SHELL_WORDS: &[&str] = &[
-        "!", "{", "[[", "case", "cd", "eval", "exec", "exit", "export", "for", "function", "if",
-        "read", "select", "set", "source", ".", ":", "time", "trap", "ulimit", "umask", "until",
-        "wait", "while",
+        "!", "{", "[[", "alias", "builtin", "case", "cd", "command", "declare", "eval", "exec",
+        "exit", "export", "for", "function", "if", "let", "read", "readonly", "select", "set",
+        "shopt", "source", ".", ":", "time", "trap", "type", "typeset", "ulimit", "umask", "unset",
+        "until", "wait", "while",
     ];
     let first = line.split_whitespace().next().unwrap_or("");
     let assigns = first.split_once('=').is_some_and(|(name, _)| {
@@ -188,8 +189,7 @@ mod tests {
         for line in ["bin/server -p $PORT", "ruby app.rb > log", "env A=b c", "./a=b/c x"] {
             assert!(is_simple(line), "{line}");
         }
-        for line in
-            ["a && b", "A=b c", "cd x", "while true", "a; b", "a | b", "(a)", "trap '' TERM"]
+        for line in ["a && b", "A=b c", "cd x", "command x", "a; b", "a | b", "(a)", "trap '' TERM"]
         {
             assert!(!is_simple(line), "{line}");
         }

@@ -30,16 +30,21 @@ impl Life {
             all_gone(&process.group).await;
         };
         if timeout(timing.exit_timeout, gone).await.is_err() {
-            let seconds = timing.exit_timeout.as_secs();
-            self.say(&format!(
-                "Error R12 (Exit timeout) -> At least one process failed to exit within \
-                 {seconds} seconds of SIGTERM"
-            ));
-            self.say("Stopping remaining processes with SIGKILL");
+            too_late(timing.exit_timeout).iter().for_each(|line| self.say(line));
             running.process.group.signal(Signal::SIGKILL);
         }
         self.ended(running).await;
     }
+}
+
+/// What is said of a dyno whose processes did not end in time, before they are killed.
+pub(crate) fn too_late(limit: Duration) -> [String; 2] {
+    let seconds = limit.as_secs();
+    let error = format!(
+        "Error R12 (Exit timeout) -> At least one process failed to exit within {seconds} seconds \
+         of SIGTERM"
+    );
+    [error, "Stopping remaining processes with SIGKILL".to_owned()]
 }
 
 async fn all_gone(group: &Group) {

@@ -28,6 +28,10 @@ impl Ledger {
         self.releases.iter().rev().find(|release| release.is_good())
     }
 
+    pub(super) fn current_version(&self) -> Option<u64> {
+        self.current().map(|release| release.version)
+    }
+
     pub(super) fn find(&self, version: u64) -> Result<&Release> {
         let found = self.releases.iter().find(|release| release.version == version);
         found.ok_or(Error::UnknownRelease { version })

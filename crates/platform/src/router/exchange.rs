@@ -147,7 +147,7 @@ impl Exchange {
             bytes,
             code,
         };
-        self.shared.hub.heroku("router", &line.to_string());
+        let line = line.to_string();
         let dyno = match &self.attempt {
             Some(attempt) => self.shared.tracer.dyno(&attempt.name.to_string()),
             None => DynoId::default(),
@@ -163,6 +163,8 @@ impl Exchange {
             request_id: text(&self.request_id).into(),
             trace: self.trace,
         })));
+        // Last, so that who has read it finds what was recorded of it.
+        self.shared.hub.heroku("router", &line);
     }
 }
 

@@ -19,13 +19,14 @@ use super::headers::{self, Facts};
 use super::link::Link;
 use super::route::{self, Route};
 use super::tunnel::{self, End};
+use super::worker::Place;
 use super::{RouterTiming, Shared};
 
 /// Over which connection a request came.
 pub(super) struct Asked {
     pub(super) client: SocketAddr,
-    /// Whether there is room for this connection.
-    pub(super) has_place: bool,
+    /// Its claim to be served.
+    pub(super) place: Arc<Place>,
     /// What goes on after the answer is a task of these.
     pub(super) tasks: TaskTracker,
 }
@@ -63,7 +64,7 @@ pub(super) async fn forward(
         // An open end is no request in flight: a dyno that stops does not wait for it.
         drop(lease);
         let Some(client_end) = client_end else { return exchange.refuse(Code::H17) };
-        return switch(response, (client_end, link), exchange, &asked.tasks);
+        return switch(response, (client_end, link), exchange, asked);
     }
     let (mut head, body) = response.into_parts();
     headers::to_client(&mut head.headers);
@@ -75,7 +76,7 @@ pub(super) async fn forward(
 
 /// Whether a request is to be served at all.
 fn admit(shared: &Shared, asked: &Asked, request: &Request<Incoming>) -> Result<(), Code> {
-    if !asked.has_place {
+    if !asked.place.is_served {
         return Err(Code::H22);
     }
     shared.limits.check_request(request)?;
@@ -90,7 +91,7 @@ fn switch(
     response: Response<Incoming>,
     (client_end, link): (OnUpgrade, Link),
     mut exchange: Exchange,
-    tasks: &TaskTracker,
+    Asked { place, tasks, .. }: Asked,
 ) -> Response<Answer> {
     let (mut head, _no_body) = response.into_parts();
     let protocol = head.headers.get(header::UPGRADE).cloned();
@@ -103,6 +104,7 @@ fn switch(
     head.extensions.clear();
     let shared = Arc::clone(exchange.shared());
     tasks.spawn(async move {
+        let _place = place;
         let carry = async {
             let upgraded = client_end.await;
             let dyno = End::dyno(link.into_stream().await);

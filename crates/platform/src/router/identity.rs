@@ -3,18 +3,11 @@
 use hyper::header::HeaderValue;
 use trace::TraceId;
 
-/// 128 random bits as a UUID of version 4 (RFC 9562 §5.4).
+use crate::random::uuid_of;
+
+/// Random bits as a UUID.
 pub(super) fn request_id(high: u64, low: u64) -> HeaderValue {
-    let high = (high & 0xffff_ffff_ffff_0fff) | 0x4000;
-    let low = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-    header(format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    ))
+    header(uuid_of(high, low))
 }
 
 /// A new trace, and the `traceparent` that begins it (W3C Trace Context §3.2.2). Its flag says that
@@ -37,9 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_id_is_a_random_uuid() {
-        assert_eq!(request_id(0, 0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(request_id(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    fn our_own_request_ids_are_such_as_we_accept() {
         let mut map = hyper::HeaderMap::new();
         map.insert(headers::REQUEST_ID, request_id(1, 2));
         assert!(headers::request_id(&map).is_some());

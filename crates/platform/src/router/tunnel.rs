@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -16,8 +17,6 @@ use tokio::time::{Instant, sleep_until};
 use super::code::Code;
 use super::exchange::Exchange;
 
-/// The status of an answer that agrees to another protocol.
-pub(super) const SWITCHING: u16 = 101;
 /// What is moved at once.
 const PIECE: usize = 16 * 1024;
 
@@ -53,7 +52,7 @@ pub(super) async fn run(client: End, dyno: End, exchange: &mut Exchange) {
     if silent {
         exchange.tell(Code::H15.status(), bytes, Some(Code::H15));
     } else {
-        exchange.tell(SWITCHING, bytes, None);
+        exchange.tell(StatusCode::SWITCHING_PROTOCOLS.as_u16(), bytes, None);
     }
 }
 

@@ -5,21 +5,19 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::exchange::Exchange;
 use super::{Shared, forward};
+use crate::accept;
 
-/// After a failed `accept` (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections beyond the limit that are told so at once; still further ones wait in the backlog of
 /// the listener.
 const REFUSED_MAX: usize = 64;
@@ -54,46 +52,40 @@ impl Worker {
 async fn work(listener: StdListener, shared: Arc<Shared>) {
     let tasks = TaskTracker::new();
     match TcpListener::from_std(listener) {
-        Ok(listener) => accept(listener, &shared, &tasks).await,
+        Ok(listener) => let_in(listener, &shared, &tasks).await,
         Err(error) => tracing::error!(%error, "router cannot accept connections"),
     }
     tasks.close();
     tasks.wait().await;
 }
 
-async fn accept(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
-    let refused = Arc::new(tokio::sync::Semaphore::new(REFUSED_MAX));
-    loop {
-        let next = async {
-            let place = match Arc::clone(&shared.places).try_acquire_owned() {
-                Ok(place) => Place::Taken(place),
+async fn let_in(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let refused = Arc::new(Semaphore::new(REFUSED_MAX));
+    let listen = || async {
+        let (stream, client) = listener.accept().await?;
+        // Not before: what waits for a client must not keep a place from another worker's.
+        let place = match Arc::clone(&shared.places).try_acquire_owned() {
+            Ok(place) => Place { is_served: true, _permit: Some(place) },
+            Err(_) => {
                 // The semaphore is never closed, so there is always room in the end.
-                Err(_) => Place::None(Arc::clone(&refused).acquire_owned().await.ok()),
-            };
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = shared.closing.cancelled() => return,
-            next = next => next,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                let (shared, connections) = (Arc::clone(shared), tasks.clone());
-                tasks.spawn(serve(stream, client, shared, connections, place));
+                let room = Arc::clone(&refused).acquire_owned().await.ok();
+                Place { is_served: false, _permit: room }
             }
-            Err(error) => {
-                tracing::warn!(%error, "router cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        };
+        Ok((stream, client, place))
+    };
+    while let Some(accepted) = accept::next("the router", &listen, &shared.closing).await {
+        let (stream, client, place) = accepted;
+        tasks.spawn(serve(stream, client, Arc::clone(shared), tasks.clone(), Arc::new(place)));
     }
 }
 
-/// A client connection's claim to be served.
-enum Place {
-    Taken(OwnedSemaphorePermit),
-    /// There was none left: its requests are refused (H22).
-    None(Option<OwnedSemaphorePermit>),
+/// A client connection's claim, kept until the connection ends, also as a tunnel.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// If not, there was none left: its requests are refused (H22).
+    pub(super) is_served: bool,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Serves one client connection until either side closes it.
@@ -102,13 +94,12 @@ async fn serve(
     client: SocketAddr,
     shared: Arc<Shared>,
     tasks: TaskTracker,
-    place: Place,
+    place: Arc<Place>,
 ) {
     // Latency before throughput; where the option is not there the connection works all the same.
     let _unset = stream.set_nodelay(true);
-    let has_place = matches!(place, Place::Taken(_));
     let service = service_fn(|request| {
-        let asked = forward::Asked { client, has_place, tasks: tasks.clone() };
+        let asked = forward::Asked { client, place: Arc::clone(&place), tasks: tasks.clone() };
         let answer = forward::forward(Arc::clone(&shared), asked, request);
         async { Ok::<_, Infallible>(Box::pin(answer).await) }
     });
@@ -116,7 +107,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(shared.timing.head)
         .max_headers(shared.limits.headers)
-        .keep_alive(has_place)
+        .keep_alive(place.is_served)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
@@ -137,9 +128,5 @@ async fn serve(
         && error.is_parse()
     {
         Exchange::malformed(&shared, client);
-    }
-    match place {
-        Place::Taken(place) => drop(place),
-        Place::None(place) => drop(place),
     }
 }

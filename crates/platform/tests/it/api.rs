@@ -355,10 +355,9 @@ async fn key_and_port_stay_and_are_for_the_owner_only() {
     api.shutdown().await;
     let again = serve(&platform).await;
     assert_eq!(again.key(), key);
-    // The port may have been taken meanwhile, but then by another program of this machine.
-    if std::net::TcpListener::bind(address).is_err() {
-        assert_eq!(again.address(), address);
-    }
+    // Only if another program of this machine took the port meanwhile it is another one.
+    let is_free = || std::net::TcpListener::bind(address).is_ok();
+    assert!(again.address() == address || !is_free(), "{address} {}", again.address());
     again.shutdown().await;
     platform.shutdown().await;
     gone(&stage.groups()).await;

@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+/// While this is not in its folder, the app holds requests for `/hold`.
+pub(crate) const GO: &str = "go";
+
 /// The Procfile command that starts this binary as an app that behaves as `kind` says.
 pub(crate) fn command(kind: &str) -> String {
     let binary = std::env::current_exe().expect("a test knows its own binary");
@@ -87,6 +90,13 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             let millis = path.split('=').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
             writeln!(std::io::stdout(), "sleeping")?;
             std::thread::sleep(Duration::from_millis(millis));
+            reply(&mut stream, &dyno)
+        }
+        "/hold" => {
+            writeln!(std::io::stdout(), "holding")?;
+            while !std::path::Path::new(GO).exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             reply(&mut stream, &dyno)
         }
         "/upgrade" => {

@@ -24,8 +24,10 @@ async fn two_workers() -> (Stage, Vec<DynoName>) {
         });
     })
     .await;
-    stage.until("worker.1", DynoState::Up).await;
-    stage.until("worker.2", DynoState::Up).await;
+    for dyno in ["worker.1", "worker.2"] {
+        stage.until(dyno, DynoState::Up).await;
+        stage.line(&format!("heroku[{dyno}]: State changed from starting to up")).await;
+    }
     (stage, vec![DynoName::new("worker", 1), DynoName::new("worker", 2)])
 }
 
@@ -79,19 +81,25 @@ async fn both_run_at_the_same_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_and_output_of_a_command_are_bounded() {
     let (stage, names) = two_workers().await;
-    let options = RunOptions {
-        timeout: Duration::from_millis(300),
-        output_bytes_max: 1000,
-        ..RunOptions::default()
-    };
-    // The background process keeps the pipe open; it is killed with the rest.
-    let command = "echo $$; sleep 1000 & yes | head -c 100000; sleep 1000";
-    let results = soon("the time-out", run(&stage.dynos, &names[..1], command, &options)).await;
+    let options = RunOptions { output_bytes_max: 1000, ..RunOptions::default() };
+    // The background process keeps the pipe open; it is killed when the command ends.
+    let command = "echo $$; sleep 1000 & yes | head -c 100000";
+    let results = soon("the end", run(&stage.dynos, &names[..1], command, &options)).await;
     let result = &results.unwrap()[0];
-    assert_eq!(result.outcome, RunOutcome::TimedOut);
+    assert_eq!(result.outcome, RunOutcome::Exited(0));
     assert_eq!(result.stdout.len(), 1000);
     assert!(result.truncated);
     gone(&[result.stdout.lines().next().unwrap().parse().unwrap()]).await;
+
+    // However far it came by then, nothing of it is left.
+    let options = RunOptions { timeout: Duration::from_millis(300), ..RunOptions::default() };
+    let command = "echo $$ > group; sleep 1000 & sleep 1000";
+    let results = soon("the time-out", run(&stage.dynos, &names[..1], command, &options)).await;
+    assert_eq!(results.unwrap()[0].outcome, RunOutcome::TimedOut);
+    let group = std::fs::read_to_string(stage.dir.path().join("group")).unwrap_or_default();
+    if let Ok(group) = group.trim().parse() {
+        gone(&[group]).await;
+    }
 
     let killed = run(&stage.dynos, &names[..1], "kill -9 $$", &RunOptions::default()).await;
     assert_eq!(killed.unwrap()[0].outcome, RunOutcome::Signalled(9));

@@ -1,10 +1,9 @@
 //! Log drains against receivers that are there, slow, away, or refuse.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use platform::{DrainOptions, LogHub, Platform, Source};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -48,6 +47,15 @@ async fn message(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     String::from_utf8(bytes).expect("UTF-8")
 }
 
+/// A port of ours on which nobody listens yet: while this is there, nobody else has it.
+fn kept_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("an option");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
+}
+
 async fn accepted(listener: &TcpListener) -> BufReader<TcpStream> {
     BufReader::new(soon("a connection", listener.accept()).await.expect("it comes").0)
 }
@@ -55,8 +63,11 @@ async fn accepted(listener: &TcpListener) -> BufReader<TcpStream> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_syslog_drain_gets_counted_messages_and_survives_its_receiver() {
     let (_stage, platform) = app(drain_options()).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let (next, address) = kept_port();
+    let first = TcpSocket::new_v4().unwrap();
+    first.set_reuseport(true).unwrap();
+    first.bind(address).unwrap();
+    let listener = first.listen(8).unwrap();
     write(&platform.hub, "before the drain");
     let drain = platform.drains.add(&format!("syslog://{address}")).unwrap();
     let mut stream = accepted(&listener).await;
@@ -69,13 +80,15 @@ async fn a_syslog_drain_gets_counted_messages_and_survives_its_receiver() {
     assert!(head[1].ends_with("+00:00"), "{first}");
     assert_eq!(head[3..], ["app", "web.1"]);
 
-    // The receiver ends; what comes meanwhile goes to the next one.
-    drop((stream, listener));
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The receiver ends, and the drain has seen it; what comes meanwhile goes to the next one.
+    drop(listener);
+    stream.shutdown().await.unwrap();
+    assert!(soon("the drain's own end", stream.read_u8()).await.is_err());
+    drop(stream);
     for number in 0..100 {
         write(&platform.hub, &format!("line {number}"));
     }
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = next.listen(8).unwrap();
     let mut stream = accepted(&listener).await;
     for number in 0..100 {
         let expected = format!(" - line {number}");
@@ -91,15 +104,13 @@ async fn a_syslog_drain_gets_counted_messages_and_survives_its_receiver() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_drain_loses_is_told_in_it_and_nobody_waits() {
     let (stage, platform) = app(drain_options()).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (receiver, address) = kept_port();
     platform.drains.add(&format!("syslog://{address}")).unwrap();
     // Written by a dyno, which is done long before anybody takes a line.
     let order = platform::OneOff { command: "seq 1 5000".to_owned(), ..Default::default() };
     let name = platform.one_offs.detached(&order).unwrap();
     stage.line(&format!("heroku[{name}]: Process exited with status 0")).await;
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = receiver.listen(8).unwrap();
     let mut stream = accepted(&listener).await;
     let notice = message(&mut stream).await;
     assert!(notice.starts_with("<172>1 ") && notice.contains(" heroku logplex - "), "{notice}");
@@ -123,9 +134,11 @@ async fn what_a_drain_loses_is_told_in_it_and_nobody_waits() {
 struct Posted {
     headers: HeaderMap,
     body: String,
+    /// Takes the status to answer with; dropped, it is 200.
+    answer: oneshot::Sender<u16>,
 }
 
-/// An HTTPS server that answers with these, and then with 200.
+/// An HTTPS server that answers as the test wants it.
 struct Receiver {
     address: SocketAddr,
     posted: mpsc::Receiver<Posted>,
@@ -134,7 +147,7 @@ struct Receiver {
     _tasks: JoinSet<()>,
 }
 
-async fn receiver(answers: &[u16]) -> Receiver {
+async fn receiver() -> Receiver {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a pair");
     let folder = tempfile::tempdir().expect("a folder");
     let authority = folder.path().join("authority.pem");
@@ -151,19 +164,17 @@ async fn receiver(answers: &[u16]) -> Receiver {
     // `localhost` may be either of them; the drain tries both.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let answers = Arc::new(Mutex::new(answers.iter().copied().collect::<VecDeque<u16>>()));
     let (sender, posted) = mpsc::channel(64);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, sender) = (acceptor.clone(), sender.clone());
-            let answers = Arc::clone(&answers);
             connections.spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (sender, answers) = (sender.clone(), Arc::clone(&answers));
-                    async move { Ok::<_, Infallible>(take(request, &sender, &answers).await) }
+                    let sender = sender.clone();
+                    async move { Ok::<_, Infallible>(take(request, &sender).await) }
                 });
                 let server = hyper::server::conn::http1::Builder::new();
                 let _gone = server.serve_connection(TokioIo::new(stream), service).await;
@@ -173,16 +184,15 @@ async fn receiver(answers: &[u16]) -> Receiver {
     Receiver { address, posted, authority, _folder: folder, _tasks: tasks }
 }
 
-async fn take(
-    request: Request<Incoming>,
-    to: &mpsc::Sender<Posted>,
-    answers: &Mutex<VecDeque<u16>>,
-) -> Response<Empty<Bytes>> {
+async fn take(request: Request<Incoming>, to: &mpsc::Sender<Posted>) -> Response<Empty<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let body = String::from_utf8(body.to_vec()).expect("UTF-8");
-    to.send(Posted { headers: head.headers, body }).await.expect("the test looks on");
-    let status = answers.lock().expect("no panic").pop_front().unwrap_or(200);
+    let (answer, answered) = oneshot::channel();
+    let posted = Posted { headers: head.headers, body, answer };
+    // When the test is over nobody looks on.
+    let _over = to.send(posted).await;
+    let status = answered.await.unwrap_or(200);
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     response
@@ -190,7 +200,9 @@ async fn take(
 
 impl Receiver {
     fn options(&self) -> DrainOptions {
-        DrainOptions { authorities: Some(self.authority.clone()), ..drain_options() }
+        // The test answers when it is ready to.
+        let answer = Duration::from_secs(120);
+        DrainOptions { authorities: Some(self.authority.clone()), answer, ..drain_options() }
     }
 
     fn url(&self) -> String {
@@ -208,12 +220,17 @@ fn header<'a>(posted: &'a Posted, name: &str) -> &'a str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_https_drain_gets_frames_and_the_same_one_again_until_it_is_taken() {
-    let mut receiver = receiver(&[500, 429, 200]).await;
+    let mut receiver = receiver().await;
     let (_stage, platform) = app(receiver.options()).await;
     let drain = platform.drains.add(&receiver.url()).unwrap();
+    write(&platform.hub, "first");
+    let held = receiver.next().await;
+    assert!(held.body.ends_with("app web.1 - first\n"), "{}", held.body);
+    // What comes while a frame is under way goes together into the next one.
     platform.hub.write(Source::App, "web.1", "one");
     platform.hub.write(Source::Heroku, "router", "two");
-    let first = receiver.next().await;
+    drop(held);
+    let mut first = receiver.next().await;
     assert_eq!(header(&first, "content-type"), "application/logplex-1");
     assert_eq!(header(&first, "logplex-drain-token"), drain.token);
     assert_eq!(header(&first, "logplex-msg-count"), "2");
@@ -227,10 +244,13 @@ async fn an_https_drain_gets_frames_and_the_same_one_again_until_it_is_taken() {
     assert!(one.starts_with("<190>1 ") && one.ends_with(" host app web.1 - one\n"), "{one}");
     assert!(two.starts_with("<158>1 ") && two.ends_with(" host heroku router - two\n"), "{two}");
     assert_eq!(bytes, b"");
-    for _ in 0..2 {
+    for status in [500, 429] {
+        first.answer.send(status).unwrap();
         let again = receiver.next().await;
         assert_eq!((header(&again, "logplex-frame-id"), &again.body), (&*id, &first.body));
+        first = again;
     }
+    drop(first);
     write(&platform.hub, "three");
     let next = receiver.next().await;
     assert_ne!(header(&next, "logplex-frame-id"), id);
@@ -240,11 +260,13 @@ async fn an_https_drain_gets_frames_and_the_same_one_again_until_it_is_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frame_that_is_refused_is_given_up_and_told() {
-    let mut receiver = receiver(&[400]).await;
+    let mut receiver = receiver().await;
     let (_stage, platform) = app(receiver.options()).await;
     platform.drains.add(&receiver.url()).unwrap();
     write(&platform.hub, "refused");
-    assert!(receiver.next().await.body.ends_with("refused\n"));
+    let refused = receiver.next().await;
+    assert!(refused.body.ends_with("refused\n"));
+    refused.answer.send(400).unwrap();
     let notice = receiver.next().await;
     let told = "heroku logplex - Error L10 (output buffer overflow): 1 messages dropped since ";
     assert!(notice.body.contains(told), "{}", notice.body);
@@ -253,7 +275,7 @@ async fn a_frame_that_is_refused_is_given_up_and_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_not_trusted_is_told_without_credentials() {
-    let receiver = receiver(&[]).await;
+    let receiver = receiver().await;
     let (stage, platform) = app(drain_options()).await;
     platform.drains.add(&receiver.url()).unwrap();
     write(&platform.hub, "something to send");

@@ -46,7 +46,7 @@ async fn a_dyno_over_its_quota_is_told_again_and_again_and_lives() {
         }
     };
     soon("R14 twice", twice).await;
-    let lines = stage.lines("worker.1");
+    let lines = stage.heroku_lines("worker.1");
     let first = lines.iter().position(|line| line.contains("Error R14")).unwrap();
     let (megabytes, share) = told(&lines[first - 1]);
     assert!((513..1024).contains(&megabytes), "{}", lines[first - 1]);
@@ -103,7 +103,7 @@ async fn a_dyno_at_twice_its_quota_is_killed() {
     let Some(cage) = cage(|_| ()) else { return };
     let stage = measured(&cage, &format!("worker: {}", eater(3000)), "worker=1").await;
     stage.line("Restarting in 1000s after 2 crashes").await;
-    let lines = stage.lines("worker.1");
+    let lines = stage.heroku_lines("worker.1");
     let at = lines.iter().position(|line| line.contains("Error R15")).unwrap();
     let (megabytes, share) = told(&lines[at - 1]);
     assert!(megabytes >= 1000, "{}", lines[at - 1]);

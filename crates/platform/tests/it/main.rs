@@ -8,6 +8,7 @@ mod drains;
 mod dynos;
 mod limits;
 mod one_offs;
+mod refusals;
 mod releases;
 mod router;
 mod stage;

@@ -291,11 +291,18 @@ async fn h10_h14_and_h20_when_there_is_no_dyno_that_serves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_waits_for_a_dyno_that_boots() {
-    let procfile = format!("web: sleep 0.3; exec {}", app::command("good"));
+    let app = app::command("good");
+    let procfile = format!("web: while [ ! -e {} ]; do sleep 0.01; done; exec {app}", app::GO);
     let stage = Stage::new(&procfile, "web=1", |_| ()).await;
-    stage.until("web.1", DynoState::Starting).await;
     let router = stage.router(|_| ()).await;
-    assert!(get(router.address(), "/").await.ends_with("web.1"));
+    let address = router.address();
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { get(address, "/").await });
+    // It is answered by nobody while the dyno boots.
+    let early = tokio::time::timeout(MILLIS(200), asked.join_next()).await;
+    assert!(early.is_err(), "{early:?}");
+    std::fs::write(stage.dir.path().join(app::GO), "").unwrap();
+    assert!(asked.join_next().await.unwrap().unwrap().ends_with("web.1"));
     stage.dynos.shutdown().await;
 }
 

@@ -38,9 +38,10 @@ impl Kept {
     }
 }
 
-/// A deadline for everything that is waited for.
+/// A deadline for everything that is waited for: it only ends a test that hangs, so it is far
+/// beyond what a busy machine needs.
 pub(crate) async fn soon<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(Duration::from_secs(30), wait).await;
+    let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
     waited.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
 }
 
@@ -158,6 +159,14 @@ impl Stage {
             format!("{}[{}]: {}", entry.source.as_str(), entry.process, entry.text)
         };
         history.iter().map(line).collect()
+    }
+
+    /// Those of them that the platform itself wrote. What a process writes comes when it comes,
+    /// also between two lines that the platform writes one after the other.
+    pub(crate) fn heroku_lines(&self, dyno: &str) -> Vec<String> {
+        let mut lines = self.lines(dyno);
+        lines.retain(|line| line.starts_with("heroku["));
+        lines
     }
 
     /// Drops everything as it is, like a panic would. Returns where the groups that were started

@@ -110,6 +110,8 @@ async fn silence_and_the_end_of_the_router_end_a_tunnel() {
     let _cut = soon("the end", stream.read_to_end(&mut rest)).await;
     let line = stage.line("at=error code=H15 desc=\"Idle connection\"").await;
     assert!(line.contains("dyno=web.1") && line.contains("status=503 bytes=6"), "{line}");
+    // One that would not be ended by its silence.
+    let router = stage.router(|_| ()).await;
     let (mut stream, _) = switched(router.address(), "").await;
     // It is no request in flight: nobody waits for it.
     soon("the end of the router", router.shutdown(Duration::from_secs(1000))).await;

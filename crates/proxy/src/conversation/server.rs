@@ -184,6 +184,15 @@ impl Conversation {
 
     /// The server discards what it was sent up to the next Sync, a `Query` in between too.
     fn discard_to_sync(&mut self) {
+        self.discard();
+        // What a later batch prepares again will be there.
+        let expected = &self.expected;
+        self.undone.parses.retain(|id| {
+            !expected.iter().any(|it| matches!(it, Expect::Parse(Some(one), _) if one == id))
+        });
+    }
+
+    fn discard(&mut self) {
         while let Some(expect) = self.expected.front().copied() {
             match expect {
                 Expect::Sync => return,

@@ -42,8 +42,10 @@ async fn it_speaks_as_long_as_it_has_connections() {
     session.batch_execute("SELECT 1").await.unwrap();
     testkit::wait_until(SOON, || alliance(&fixture).is_some_and(|one| one.proxies == 1)).await;
     let seen = alliance(&fixture).expect("it speaks");
-    // The limit itself may be a probe's.
-    assert_eq!((seen.share_milli, seen.total), (1000, 8));
+    // The limit itself may be a probe's. Of the eight with which the law begins it takes one away
+    // when it has seen its own connection.
+    assert_eq!(seen.share_milli, 1000);
+    assert!((7..=8).contains(&seen.total), "{seen:?}");
     assert_eq!(speaking(&fixture, &watcher).await, 1);
     // It is one of the eight.
     testkit::wait_until(SOON, || standing(&fixture).ceiling == 7).await;
@@ -51,7 +53,7 @@ async fn it_speaks_as_long_as_it_has_connections() {
     // An operator who pauses wants the database to himself.
     let control = fixture.proxy.control();
     control.pause(None).await.expect("it pauses");
-    assert_eq!(fixture.server_connections(&watcher).await, 0);
+    fixture.until_connections(&watcher, 0).await;
     assert_eq!(alliance(&fixture), None);
     control.resume(None).expect("it resumes");
     session.batch_execute("SELECT 1").await.unwrap();
@@ -109,6 +111,7 @@ async fn two_proxies_of_one_database_see_each_other_and_others_do_not() {
         both.len() == 2 && leads == 1 && both.iter().all(|state| state.proxies == 2)
     })
     .await;
+    testkit::wait_until(SOON, || alliance(&stranger).is_some()).await;
     assert_eq!(alliance(&stranger).map(|state| state.proxies), Some(1));
     drop(sessions);
     other.shutdown(std::time::Duration::from_millis(500)).await;
@@ -131,7 +134,8 @@ async fn fixed_sizes_and_small_limits_need_nobody() {
         session.batch_execute("SELECT 1").await.unwrap();
         let known = standing(&fixture).adaptive;
         testkit::wait_until(SOON, || standing(&fixture).room.is_some() == known).await;
-        assert_eq!(fixture.server_connections(&watcher).await, 1);
+        // Of the pool there may be two: it is asked for room on one of them.
+        assert_eq!(speaking(&fixture, &watcher).await, 0);
         assert_eq!(alliance(&fixture), None);
         drop(session);
         fixture.end().await;
@@ -156,8 +160,11 @@ async fn behind_another_pooler_each_is_alone() {
     testkit::wait_until(SOON, || state().room.is_some()).await;
     assert_eq!(state().alliance, None);
     let watcher = inner.postgres.superuser().await;
-    let text = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
-    assert_eq!(watcher.query_one(text, &[]).await.expect("a count").get::<_, i64>(0), 0);
+    // Of this database: those who speak in others are other tests' business.
+    let text = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+                WHERE locktype = 'advisory' AND datname = $1";
+    let locks = watcher.query_one(text, &[&inner.database.name]).await.expect("a count");
+    assert_eq!(locks.get::<_, i64>(0), 0);
     drop(session);
     outer.shutdown(std::time::Duration::from_millis(500)).await;
     inner.end().await;

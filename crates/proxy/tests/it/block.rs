@@ -26,15 +26,6 @@ async fn ask(raw: &mut Raw, text: &str) -> Vec<Message> {
     raw.until_ready().await
 }
 
-/// A proxy with one server connection, for which nobody waits long.
-async fn impatient() -> Fixture {
-    Fixture::start_with(Mode::Regulate, |config| {
-        limit(1)(config);
-        config.queue_timeout = Duration::from_millis(100);
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_session_that_has_only_begun_holds_no_server_connection() {
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
@@ -158,11 +149,12 @@ async fn all_at_once() {
 
 #[tokio::test]
 async fn a_refused_request_fails_its_transaction() {
-    let fixture = impatient().await;
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
     let mut holder = Raw::login(&fixture).await;
     let mut raw = Raw::login(&fixture).await;
     ask(&mut holder, "BEGIN").await;
     ask(&mut holder, "SELECT 1").await;
+    fixture.patience(Duration::from_millis(100)).await;
     let refused = vec!["53300".to_owned()];
     for last in ["ROLLBACK", "COMMIT"] {
         assert_eq!(status(&ask(&mut raw, "BEGIN").await), 'T');
@@ -180,6 +172,7 @@ async fn a_refused_request_fails_its_transaction() {
     // What is not answered here is PostgreSQL's to judge, in a transaction that has failed there.
     ask(&mut raw, "BEGIN").await;
     assert_eq!(errors(&ask(&mut raw, "SELECT 1").await), refused);
+    fixture.patience(SOON).await;
     ask(&mut holder, "COMMIT").await;
     for (text, expected) in [("SELECT 1", "25P02"), ("SELEC", "42601"), ("ROLLBACK TO a", "3B001")]
     {
@@ -202,11 +195,7 @@ async fn a_refused_request_fails_its_transaction() {
 
 #[tokio::test]
 async fn a_cancelled_wait_fails_the_transaction() {
-    let fixture = Fixture::start_with(Mode::Regulate, |config| {
-        limit(1)(config);
-        config.queue_timeout = SOON;
-    })
-    .await;
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
     let holder = fixture.connect().await;
     holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
     let client = fixture.connect().await;

@@ -278,10 +278,14 @@ async fn every_way_in_which_the_server_asks_for_a_password() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
     for mode in MODES {
-        // A port that was free a moment ago.
-        let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+        // A port on which nobody listens, and nobody else can.
+        let kept = tokio::net::TcpSocket::new_v4().unwrap();
+        kept.bind(loopback()).unwrap();
+        let nobody = kept.local_addr().unwrap();
         let url = format!("postgres://ann:secret@{nobody}/shop");
-        let (proxy, _events) = start(mode, &url, |_| {});
+        let (proxy, _events) = start(mode, &url, |config| {
+            config.queue_timeout = std::time::Duration::from_secs(1);
+        });
         let addr = proxy.listen(loopback(), Some("web.1")).unwrap();
         let through = format!("postgres://ann:secret@{addr}/shop");
         let error = tokio_postgres::connect(&through, NoTls).await.map(|_| ()).unwrap_err();

@@ -41,8 +41,11 @@ async fn a_backend_that_is_killed_mid_query() {
         testkit::wait_until(SOON, || client.is_closed()).await;
         // Nobody else is disturbed.
         other.batch_execute("SELECT 1").await.unwrap();
-        let failed = fixture.requests().into_iter().find(|r| !r.outcome.is_ok()).unwrap();
-        assert_eq!(failed.outcome, Outcome::Error(SqlState::ADMIN_SHUTDOWN));
+        // The record follows the answer.
+        let failed = || fixture.requests().into_iter().find(|r| !r.outcome.is_ok());
+        testkit::wait_until(SOON, || failed().is_some()).await;
+        let outcome = failed().map(|request| request.outcome);
+        assert_eq!(outcome, Some(Outcome::Error(SqlState::ADMIN_SHUTDOWN)));
         drop((client, other));
         fixture.end().await;
     }

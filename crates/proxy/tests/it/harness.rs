@@ -9,8 +9,9 @@ use proxy::{Config, Mode, Proxy, Upstream};
 use testkit::{Database, Session, TestPostgres};
 use trace::{Clock, DynoNames, Event, PinCause, Request, RequestKind, Sink};
 
-/// How long a condition may take to come true.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long a condition may take to come true: it only ends a test that hangs, so it is far beyond
+/// what a busy machine needs.
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// Both modes, for what must hold in either.
 pub(crate) const MODES: [Mode; 2] = [Mode::Observe, Mode::Regulate];
@@ -62,6 +63,8 @@ pub(crate) fn start(
     let upstream = Upstream::parse(upstream).expect("the test's URL is sound");
     let mut config = Config::new(mode, upstream);
     config.workers = NonZeroUsize::MIN;
+    // Nobody is refused because the machine is busy.
+    (config.queue_timeout, config.connect_timeout) = (SOON, SOON);
     change(&mut config);
     let (clock, events) = (Clock::start(), Arc::new(Events::default()));
     let names = Arc::new(DynoNames::new(clock));
@@ -112,6 +115,14 @@ impl Fixture {
     /// A session through the proxy that says which dyno it is.
     pub(crate) async fn connect_as(&self, dyno: &str) -> Session {
         testkit::connect(&format!("{}?application_name={dyno}", self.url())).await
+    }
+
+    /// From now on requests wait so long for a server connection. Where refusals are the test's
+    /// business, all that is needed for them is there before anybody is impatient.
+    pub(crate) async fn patience(&self, queue_timeout: Duration) {
+        let control = self.proxy.control();
+        let config = Config { queue_timeout, ..control.config() };
+        control.reload(config).await.expect("it can be changed while it runs");
     }
 
     /// Why sessions were pinned, in order.

@@ -92,11 +92,7 @@ async fn another_kind_of_connection_takes_the_place_of_an_idle_one() {
 
 #[tokio::test]
 async fn who_waits_too_long_is_told_who_holds_the_connections() {
-    let fixture = Fixture::start_with(Mode::Regulate, |config| {
-        limit(3)(config);
-        config.queue_timeout = Duration::from_millis(200);
-    })
-    .await;
+    let fixture = Fixture::start_with(Mode::Regulate, limit(3)).await;
     let mut holders = Vec::new();
     for dyno in ["web.3", "web.1", "web.3"] {
         let session = fixture.connect_as(dyno).await;
@@ -104,6 +100,7 @@ async fn who_waits_too_long_is_told_who_holds_the_connections() {
         holders.push(session);
     }
     let late = fixture.connect_as("web.2").await;
+    fixture.patience(Duration::from_millis(200)).await;
     for _ in 0..2 {
         let error = late.batch_execute("SELECT 1").await.unwrap_err();
         let error = error.as_db_error().unwrap();
@@ -111,7 +108,7 @@ async fn who_waits_too_long_is_told_who_holds_the_connections() {
         let words = "surgetank: no server connection became free within ";
         let waited = error.message().strip_prefix(words).and_then(|rest| rest.strip_suffix("ms"));
         let waited: u64 = waited.expect("the time it waited").parse().unwrap();
-        assert!((200..1000).contains(&waited), "{waited} ms");
+        assert!(waited >= 200, "{waited} ms");
         assert_eq!(
             error.hint(),
             Some(
@@ -123,6 +120,7 @@ async fn who_waits_too_long_is_told_who_holds_the_connections() {
     // In the extended protocol the rest of the batch is discarded.
     let error = late.query("SELECT 1", &[]).await.unwrap_err();
     assert_eq!(code(&error), "53300");
+    fixture.patience(SOON).await;
     holders.pop().unwrap().batch_execute("COMMIT").await.unwrap();
     // The session lives on.
     assert_eq!(late.query_one("SELECT 5", &[]).await.unwrap().get::<_, i32>(0), 5);
@@ -166,20 +164,16 @@ async fn a_refusal_tells_what_postgresql_said() {
         ("superuser_reserved_connections", "3"),
     ])
     .await;
-    let fixture = Fixture::on(Arc::new(postgres), Mode::Regulate, |config| {
-        limit(5)(config);
-        config.queue_timeout = Duration::from_millis(700);
-    })
-    .await;
+    let fixture = Fixture::on(Arc::new(postgres), Mode::Regulate, limit(5)).await;
     let others = join_all((0..3).map(|_| fixture.database.connect())).await;
+    fixture.patience(Duration::from_millis(700)).await;
     let error = tokio_postgres::connect(&fixture.url(), NoTls).await.map(|_| ()).unwrap_err();
     assert_eq!(code(&error), "53300");
     let text = error.as_db_error().unwrap().message().to_owned();
     assert!(text.contains("PostgreSQL refuses to open more: "), "{text}");
     // As soon as there is room, all is well.
+    fixture.patience(SOON).await;
     drop(others);
-    let watcher = fixture.postgres.superuser().await;
-    fixture.until_connections(&watcher, 0).await;
     let client = fixture.connect().await;
     client.batch_execute("SELECT 1").await.unwrap();
     drop(client);
@@ -190,7 +184,6 @@ async fn a_refusal_tells_what_postgresql_said() {
 async fn who_waits_can_be_cancelled_or_leave() {
     let fixture = Fixture::start_with(Mode::Regulate, |config| {
         limit(1)(config);
-        config.queue_timeout = Duration::from_secs(60);
     })
     .await;
     let holder = fixture.connect().await;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxy::{Config, Mode};
+use proxy::Mode;
 use testkit::{Shutdown, TestPostgres};
 use trace::{Event, Outcome, SqlState};
 use wire::backend::{self, Authentication, BackendKey, tag};
@@ -16,13 +16,6 @@ use crate::raw::Raw;
 
 async fn cluster() -> Arc<TestPostgres> {
     Arc::new(testkit::postgres_with(&[]).await)
-}
-
-fn limits(leases: u32, patience: Duration) -> impl FnOnce(&mut Config) {
-    move |config| {
-        limit(leases)(config);
-        config.queue_timeout = patience;
-    }
 }
 
 /// Waits until so many requests wait for a server connection.
@@ -42,7 +35,7 @@ async fn until_waiting(fixture: &Fixture, count: u32) {
 async fn a_restart_is_waited_out() {
     let postgres = cluster().await;
     let mut switch = postgres.switch();
-    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limits(3, SOON * 3)).await;
+    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limit(3)).await;
     for shutdown in [Shutdown::Fast, Shutdown::Immediate] {
         let holder = fixture.connect().await;
         holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
@@ -91,18 +84,26 @@ async fn who_is_in_a_transaction_hears_the_server_itself() {
 #[tokio::test]
 async fn a_crash_of_one_backend_ends_only_who_was_served() {
     let postgres = cluster().await;
-    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limits(2, SOON * 3)).await;
+    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limit(2)).await;
     let idle = fixture.connect().await;
     let mut raw = Raw::login(&fixture).await;
     raw.query("BEGIN").send().await;
     raw.until_ready().await;
     let pid = raw.value("SELECT pg_backend_pid()").await;
+    let count = |wanted: fn(&Event) -> bool| {
+        fixture.all_events().iter().filter(|event| wanted(event)).count()
+    };
+    let opened = count(|event| matches!(event, Event::ServerOpened { .. }));
     let killed = Command::new("kill").args(["-9", &pid]).status().unwrap();
     assert!(killed.success());
     let last = raw.receive().await;
     assert_eq!((last.tag, last.code().as_str()), ('E', "08006"), "{last:?}");
     assert_eq!(raw.try_receive().await, None);
-    // PostgreSQL restarts all its processes: that is waited out.
+    // PostgreSQL ends all its processes, one after the other. Who asks on one of them before its
+    // turn is served by it, and would hear of its end too.
+    let closed = || count(|event| matches!(event, Event::ServerClosed { .. }));
+    testkit::wait_until(SOON, || closed() >= opened).await;
+    // Then it starts them anew: that is waited out.
     idle.batch_execute("SELECT 1").await.unwrap();
     drop(idle);
     fixture.end().await;
@@ -113,12 +114,13 @@ async fn a_server_that_stays_away_is_told_as_such() {
     let postgres = cluster().await;
     let mut switch = postgres.switch();
     let patience = Duration::from_millis(300);
-    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limits(1, patience)).await;
+    let fixture = Fixture::on(Arc::clone(&postgres), Mode::Regulate, limit(1)).await;
     let address = fixture.database.address.clone();
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(fixture.connect().await);
     }
+    fixture.patience(patience).await;
     switch.stop(Shutdown::Fast).await;
     for _ in 0..2 {
         let errors = clients.iter().map(|client| client.batch_execute("SELECT 1"));
@@ -134,6 +136,7 @@ async fn a_server_that_stays_away_is_told_as_such() {
             assert!(error.hint().is_some_and(|hint| hint.contains("refused")), "{error:?}");
         }
     }
+    fixture.patience(SOON).await;
     switch.start().await;
     for client in &clients {
         client.batch_execute("SELECT 1").await.unwrap();
@@ -152,8 +155,7 @@ async fn a_server_that_stays_away_is_told_as_such() {
 
 #[tokio::test]
 async fn starvation_is_no_outage() {
-    let patience = Duration::from_millis(200);
-    let fixture = Fixture::start_with(Mode::Regulate, limits(1, patience)).await;
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
     let holder = fixture.connect_as("web.1").await;
     let pid = "SELECT pg_backend_pid()";
     let before: i32 = holder.query_one(pid, &[]).await.unwrap().get(0);
@@ -162,6 +164,7 @@ async fn starvation_is_no_outage() {
     for _ in 0..8 {
         waiters.push(fixture.connect_as("web.2").await);
     }
+    fixture.patience(Duration::from_millis(200)).await;
     let errors = waiters.iter().map(|waiter| waiter.batch_execute("SELECT 1"));
     for error in futures_util::future::join_all(errors).await {
         let error = error.unwrap_err();
@@ -172,6 +175,7 @@ async fn starvation_is_no_outage() {
             Some("pool *: 1 connections of 1 held, 1 of them idle in transaction; web.1 holds 1")
         );
     }
+    fixture.patience(SOON).await;
     holder.batch_execute("COMMIT").await.unwrap();
     let after: i32 = waiters[0].query_one(pid, &[]).await.unwrap().get(0);
     assert_eq!(after, before, "the same connection");
@@ -298,7 +302,10 @@ async fn a_server_that_starts_up_is_waited_for() {
     });
     let url = format!("postgres:///shop?user=ann&host={}", folder.path().display());
     let patience = Duration::from_millis(400);
-    let (proxy, events) = start(Mode::Regulate, &url, limits(2, patience));
+    let (proxy, events) = start(Mode::Regulate, &url, |config| {
+        limit(2)(config);
+        config.queue_timeout = patience;
+    });
     let addr = proxy.listen(loopback(), None).unwrap();
     let url = format!("postgres://ann@{addr}/shop");
     let error = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.map(|_| ()).unwrap_err();

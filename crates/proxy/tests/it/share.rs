@@ -57,11 +57,7 @@ async fn transactions_that_idle_do_not_hold_up_others() {
 
 #[tokio::test]
 async fn what_idles_is_shown_and_connections_are_still_limited() {
-    let fixture = Fixture::start_with(Mode::Regulate, |config| {
-        begins_at(2, 3)(config);
-        config.queue_timeout = Duration::from_millis(200);
-    })
-    .await;
+    let fixture = Fixture::start_with(Mode::Regulate, begins_at(2, 3)).await;
     let holders = join_all((0..3).map(|_| fixture.connect_as("web.1"))).await;
     for session in &holders {
         session.batch_execute("BEGIN; SELECT 1").await.unwrap();
@@ -71,7 +67,9 @@ async fn what_idles_is_shown_and_connections_are_still_limited() {
     let seen = standing(&fixture);
     assert_eq!((seen.executing, seen.ceiling), (0, 3));
     let late = fixture.connect_as("web.2").await;
+    fixture.patience(Duration::from_millis(200)).await;
     assert_eq!(code(&late.batch_execute("SELECT 1").await.unwrap_err()), "53300");
+    fixture.patience(SOON).await;
     // Statements of the open transactions never wait.
     for session in &holders {
         session.batch_execute("SELECT 2; COMMIT").await.unwrap();

@@ -230,6 +230,37 @@ async fn a_sql_level_deallocate_all_in_a_batch_does_no_harm_to_others() {
 }
 
 #[tokio::test]
+async fn a_statement_is_there_for_the_batch_behind_one_that_failed() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(2)).await;
+    let mut raw = Raw::login(&fixture).await;
+    for name in ["s", "t"] {
+        assert_eq!(raw.parse(name, &format!("SELECT '{name}'")).sync().tags().await, "1Z");
+    }
+    let switch = Switch::new(&fixture).await;
+    for index in [0, 1] {
+        switch.free(index).await;
+        // On one of the two connections both are new. The error keeps the server from preparing
+        // the first in its batch; the others have been sent before anybody knows that.
+        raw.parse("", "SELECT 1/0").bind("").execute().bind("s").execute().sync();
+        raw.bind("s").execute().bind("t").execute().sync();
+        raw.bind("t").execute().bind("s").execute().sync().send().await;
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            heard.push(raw.until_ready().await.iter().map(|it| it.tag).collect::<String>());
+        }
+        assert_eq!(heard, ["1EZ", "2DC2DCZ", "2DC2DCZ"], "{index}");
+        for name in ["s", "t"] {
+            assert_eq!(raw.bind(name).execute().sync().tags().await, "2DCZ");
+            let again = raw.parse("other", &format!("SELECT '{name}'")).sync().tags().await;
+            assert_eq!(again, "1Z");
+        }
+        switch.take(index).await;
+    }
+    drop((raw, switch));
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_statement_whose_table_changed_is_prepared_anew() {
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
     let mut one = Raw::login(&fixture).await;

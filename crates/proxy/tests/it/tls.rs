@@ -112,7 +112,10 @@ async fn to(
     parameters: &[&str],
     statement: &str,
 ) -> Result<String, String> {
-    let (proxy, _) = start(Mode::Regulate, &with(url, parameters), |_| {});
+    let (proxy, _) = start(Mode::Regulate, &with(url, parameters), |config| {
+        // What cannot work is tried again for so long before it is told.
+        config.queue_timeout = std::time::Duration::from_secs(5);
+    });
     let addr = proxy.listen(loopback(), None).expect("a port");
     let (client, connection) =
         match tokio_postgres::connect(&database.url_through(addr), NoTls).await {

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use platform::accept;
 use proxy::Control;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -35,9 +36,6 @@ const WHOLE_TIME: Duration = Duration::from_secs(30);
 /// Longest head, the least that hyper allows; and its header lines.
 const HEAD_BYTES_MAX: usize = 8192;
 const HEADERS_MAX: usize = 64;
-
-/// After a failed `accept` (out of file descriptors), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Text format 0.0.4.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -72,7 +70,7 @@ impl Endpoint {
         let shared = Arc::new(Shared { control, started });
         let leaves = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(Arc::clone(&listener), shared, leaves.clone()));
+        tasks.spawn(let_in(Arc::clone(&listener), shared, leaves.clone()));
         Self { listener: Some(listener), asked, bound, leaves, _tasks: tasks }
     }
 
@@ -99,30 +97,22 @@ impl Endpoint {
 }
 
 /// Lets clients in, until it is to leave and the last one is answered.
-async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, leaves: CancellationToken) {
+async fn let_in(listener: Arc<TcpListener>, shared: Arc<Shared>, leaves: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    let next = async || {
+    let listen = || async {
         // The semaphore is never closed.
         let place = Arc::clone(&places).acquire_owned().await.ok();
-        (listener.accept().await, place)
+        Ok((listener.accept().await?.0, place))
     };
-    while let Some((accepted, place)) = leaves.run_until_cancelled(next()).await {
+    while let Some((stream, place)) = accept::next("metrics", &listen, &leaves).await {
         while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    // Too slow is too slow: the client sees the connection end.
-                    let _ = timeout(WHOLE_TIME, converse(stream, &shared)).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "metrics: no connection is accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            // Too slow is too slow: the client sees the connection end.
+            let _ = timeout(WHOLE_TIME, converse(stream, &shared)).await;
+            drop(place);
+        });
     }
     drop(listener);
     connections.join_all().await;

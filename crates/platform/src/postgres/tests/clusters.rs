@@ -14,6 +14,8 @@ pub(super) fn options(parent: &Path) -> ClusterOptions {
     ClusterOptions {
         parent_dir: parent.to_owned(),
         wal_segment_mib: Some(1),
+        // Far beyond what a busy machine needs.
+        start_limit: Duration::from_secs(600),
         ..ClusterOptions::default()
     }
 }

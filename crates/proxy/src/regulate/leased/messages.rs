@@ -10,13 +10,13 @@ use wire::frame::HEADER;
 use wire::frontend::{self, BindHead, Parse, Target};
 
 use super::{Fate, Leased, Repeat, Replies, malformed};
-use crate::conversation::{Expect, OurReply, Shown, Times};
+use crate::conversation::{Expect, OurReply, Shown, Times, Within};
 use crate::journal::{Journal, Reading};
 use crate::pump::End;
 use crate::regulate::local::too_large;
 use crate::regulate::talk::{PARSE_MAX, Place};
 use crate::regulate::tidying::Tidying;
-use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room};
+use crate::statements::{self, CLIENT_MAX, OnServer, Prepared, Room, StatementId};
 
 /// What a message tells that brings a statement's text.
 pub(super) struct Told<'a> {
@@ -107,7 +107,7 @@ impl Leased<'_> {
         if self.talk.residue.is_meaning_open() {
             self.server.statements.spoil(prepared.id);
         }
-        if self.server.statements.has(prepared.id) {
+        if self.is_there(prepared.id) {
             self.expect(Expect::Ours(OurReply::ParseComplete), times);
         } else {
             self.prepare(&prepared, Shown::Client, times);
@@ -189,10 +189,33 @@ impl Leased<'_> {
         self.talk.conversation.extended(Some(expect), times);
     }
 
+    /// Whether the server will have a statement when it comes to what the client says now. One
+    /// that is being prepared in an earlier batch may fall to an error in that one, and counts as
+    /// absent: it is prepared once more.
+    fn is_there(&mut self, id: StatementId) -> bool {
+        let statements = &mut self.server.statements;
+        if !statements.has(id) {
+            return false;
+        }
+        if statements.is_unproven(id) {
+            match self.talk.conversation.preparing(id) {
+                None => statements.proven(id),
+                Some(Within::ThisBatch) => {}
+                Some(Within::EarlierBatch) => {
+                    statements.spoil(id);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     /// Sees to it that the server has the session's statement of this name.
     fn bring_named(&mut self, name: &[u8], times: Times) -> Option<Arc<Prepared>> {
+        let id = self.talk.names.get(name)?.id;
+        let is_there = self.is_there(id);
         let named = self.talk.names.get_mut(name)?;
-        if self.server.statements.has(named.id) {
+        if is_there {
             return Some(Arc::clone(named));
         }
         // Prepared now, it will mean what the session's present settings make of it.
@@ -202,7 +225,7 @@ impl Leased<'_> {
             *named = self.house.statements.intern(named.content(), meaning, || reading);
         }
         let prepared = Arc::clone(named);
-        if !self.server.statements.has(prepared.id) {
+        if !self.is_there(prepared.id) {
             self.prepare(&prepared, Shown::Nobody, times);
         }
         Some(prepared)
