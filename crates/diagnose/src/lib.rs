@@ -35,6 +35,7 @@ mod plan;
 mod rank;
 mod stats;
 mod story;
+mod suffered;
 mod timeline;
 mod words;
 mod work;
@@ -76,7 +77,11 @@ pub fn diagnose(recording: &Recording) -> Diagnosis {
         scans: &scans,
         work: &work,
     };
-    let verdicts = rank::verdicts(&case);
+    let mut verdicts = rank::verdicts(&case);
+    if let Some(top) = verdicts.first_mut().map(|verdict| &mut verdict.finding) {
+        let suffered = suffered::evidence(recording.events(), &story, &failures, top.cause);
+        top.evidence_for.extend(suffered);
+    }
     let advice = advise::of(&story, &scans, &work, &verdicts);
     Diagnosis {
         span: Span { from: story.from, to: story.to },

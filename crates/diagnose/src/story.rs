@@ -198,11 +198,14 @@ impl<'a> Draft<'a> {
             Event::HttpServed(served) => self.http.push(served),
             Event::Marked { at, text } => self.marks.push((*at, text)),
             // The refusal repeats what the failed request and the holds say; traces are for
-            // `journeys`, error lines for people; what was lost is told by the recording itself.
+            // `journeys`, error lines for people, sizes and releases for who imitates the place;
+            // what was lost is told by the recording itself.
             Event::RequestRefused(_)
             | Event::RequestTraced(_)
             | Event::LimitChanged(_)
             | Event::LineLogged(_)
+            | Event::DynoSized { .. }
+            | Event::ReleaseDeployed { .. }
             | Event::EventsLost { .. } => {}
         }
     }

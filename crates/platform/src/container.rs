@@ -10,13 +10,16 @@
 //!      └─ holds: the network namespace (network.rs), the cgroup (cgroup.rs), the folder
 //! ```
 //!
+//! For an ordinary user all of that is within a user namespace (userns.rs), and there is no cgroup:
+//! what a dyno uses is seen, but of its limits only that of processes holds.
+//!
 //! Invariants:
 //! * Nothing of a container is made in this process but its network namespace, and that on a thread
 //!   of its own: `clone` without `exec` from a process with many threads may deadlock.
 //! * The helper dies with the thread that started it, PID 1 dies with the helper, and all of the
 //!   dyno dies with PID 1.
 //! * What is left on disk and in the cgroup file systems bears the name of the run's folder, by
-//!   which [`RunFolder`] and the sweep of leftovers find it.
+//!   which [`RunFolder`](crate::postgres::RunFolder) and the sweep of leftovers find it.
 
 mod cgroup;
 #[cfg(target_os = "linux")]
@@ -24,18 +27,22 @@ mod helper;
 #[cfg(target_os = "linux")]
 mod init;
 mod network;
+mod options;
 mod plan;
+#[cfg(target_os = "linux")]
+mod seccomp;
+#[cfg(target_os = "linux")]
+mod userns;
 
 use std::any::Any;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,10 +52,11 @@ pub use cgroup::{Pressure, Usage};
 #[cfg(target_os = "linux")]
 pub use helper::main as helper_main;
 pub(crate) use network::Network;
+use network::Opened;
+pub use options::{ContainerOptions, Egress, ServePort};
 
 use crate::dyno::Size;
 use crate::name::DynoName;
-use crate::postgres::RunFolder;
 
 /// The app's folder as a dyno sees it, also its `HOME`.
 pub(crate) const APP: &str = "/app";
@@ -58,109 +66,6 @@ pub(crate) const OWN_PORT: u16 = 5000;
 const CONTAINERS: &str = "dynos";
 /// How long the processes of a dead container may take to be gone from its cgroup.
 const GONE: Duration = Duration::from_secs(5);
-/// How long the container that only tries things out may take.
-const CHECK: Duration = Duration::from_secs(20);
-
-/// Serves a port of a dyno's own loopback, for as long as what it returns is kept.
-pub type ServePort =
-    Arc<dyn Fn(&DynoName, TcpListener) -> io::Result<Box<dyn Any + Send + Sync>> + Send + Sync>;
-
-/// What dynos may reach over the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Egress {
-    /// Nothing but what is served on their own loopback: their database.
-    #[default]
-    Database,
-    /// All that this machine reaches: they share its network.
-    All,
-}
-
-/// How dynos become containers.
-#[derive(Clone)]
-pub struct ContainerOptions {
-    /// Where their files are, and by whose name leftovers are found.
-    pub run: Arc<RunFolder>,
-    /// The program, with its first words, that calls [`helper_main`] with the words that follow.
-    pub helper: Vec<OsString>,
-    /// Programs that dynos find by their names, read-only: name, file.
-    pub programs: Vec<(String, PathBuf)>,
-    /// Further files and folders that dynos see where they are, read-only.
-    pub binds: Vec<PathBuf>,
-    /// What they may reach.
-    pub egress: Egress,
-    /// What they find on ports of their own loopback (without [`Egress::All`]).
-    pub ports: Vec<(u16, ServePort)>,
-    numbers: Arc<AtomicU64>,
-}
-
-impl fmt::Debug for ContainerOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = &mut f.debug_struct("ContainerOptions");
-        options.field("run", &self.run).field("egress", &self.egress).finish_non_exhaustive()
-    }
-}
-
-impl ContainerOptions {
-    /// Containers in the folder of this run, with no port served.
-    #[must_use]
-    pub fn new(run: Arc<RunFolder>, helper: Vec<OsString>) -> Self {
-        Self {
-            run,
-            helper,
-            programs: Vec::new(),
-            binds: Vec::new(),
-            egress: Egress::default(),
-            ports: Vec::new(),
-            numbers: Arc::default(),
-        }
-    }
-
-    /// Tries a container out, from beginning to end. Blocks for some tens of milliseconds.
-    ///
-    /// # Errors
-    /// Why dynos cannot be containers here, for people.
-    pub fn check(self: &Arc<Self>) -> Result<(), String> {
-        if !cfg!(target_os = "linux") {
-            return Err("containers need Linux".to_owned());
-        }
-        if !nix::unistd::Uid::effective().is_root() {
-            return Err("containers need root".to_owned());
-        }
-        self.try_out().map_err(|error| format!("a container could not be started: {error}"))
-    }
-
-    fn try_out(self: &Arc<Self>) -> io::Result<()> {
-        let app_dir = self.run.path().join("check");
-        fs::create_dir_all(&app_dir)?;
-        let wanted = Wanted { name: &DynoName::new("check", 1), size: Size::default() };
-        let container = Container::create(self, &app_dir, &wanted)?;
-        let plan =
-            plan::Command { words: vec!["/bin/sh".into(), "-c".into(), ":".into()], env: &[] };
-        let mut helper = container.start(&plan)?;
-        helper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut helper = helper.spawn()?;
-        let mut status = None;
-        let ended = crate::postgres::wait_until(CHECK, || {
-            status = helper.try_wait().ok().flatten();
-            status.is_some()
-        });
-        if !ended {
-            helper.kill()?;
-            helper.wait()?;
-        }
-        let failure = container.failure();
-        drop(container);
-        match (status, failure) {
-            (Some(status), None) if status.success() => Ok(()),
-            (_, Some(failure)) => Err(io::Error::other(failure)),
-            (Some(status), None) => {
-                Err(io::Error::other(format!("its helper ended with {status}")))
-            }
-            (None, None) => Err(io::Error::other("it did not end in time")),
-        }
-    }
-}
-
 /// What a container is for.
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a DynoName,
@@ -175,8 +80,11 @@ pub(crate) struct Container {
     app_dir: PathBuf,
     hostname: String,
     size: Size,
-    cgroup: Arc<Cgroup>,
+    /// None for an ordinary user.
+    cgroup: Option<Arc<Cgroup>>,
     network: Option<Arc<Network>>,
+    /// The user namespace, of an ordinary user.
+    user: Option<File>,
     /// What serves its ports; before the folder, after the processes.
     _served: Vec<Box<dyn Any + Send + Sync>>,
 }
@@ -207,17 +115,10 @@ impl Container {
         let folder = options.run.path().join(CONTAINERS).join(&id);
         let run = options.run.name();
         let mut served = Vec::new();
-        let network = match options.egress {
-            Egress::All => None,
-            Egress::Database => {
-                let ports: Vec<u16> = options.ports.iter().map(|(port, _)| *port).collect();
-                let (network, listeners) = Network::open(&ports)?;
-                for (listener, (_, serve)) in listeners.into_iter().zip(&options.ports) {
-                    served.push(serve(wanted.name, listener)?);
-                }
-                Some(Arc::new(network))
-            }
-        };
+        let Opened { network, user, listeners } = options.open()?;
+        for (listener, (_, serve)) in listeners.into_iter().zip(&options.ports) {
+            served.push(serve(wanted.name, listener)?);
+        }
         for part in ["rootfs", "upper", "work", "tmp", "state"] {
             fs::create_dir_all(folder.join(part))?;
         }
@@ -226,8 +127,9 @@ impl Container {
             app_dir: app_dir.to_owned(),
             hostname: wanted.name.to_string(),
             size: wanted.size,
-            cgroup: Arc::new(Cgroup::new(&run, &id)),
+            cgroup: options.has_limits().then(|| Arc::new(Cgroup::new(&run, &id))),
             network,
+            user,
             folder,
             _served: served,
         })
@@ -240,7 +142,7 @@ impl Container {
             app_dir: &self.app_dir,
             hostname: &self.hostname,
             size: self.size,
-            cgroup: self.cgroup.path(),
+            cgroup: self.cgroup.as_deref().map(Cgroup::path),
             network: self.network.as_deref().map(Network::path),
             options: &self.options,
         };
@@ -260,12 +162,15 @@ impl Container {
     }
 
     fn helper(&self, verb: &str) -> Command {
-        let mut words = self.options.helper.iter();
-        let mut helper = Command::new(words.next().map_or("surgetank".into(), Clone::clone));
-        helper.args(words).arg(verb).arg(&self.folder);
-        helper.env_clear().env(RunFolder::VARIABLE, self.options.run.path());
-        helper.current_dir("/");
-        helper
+        let mut words = Vec::new();
+        if let Some(user) = &self.user {
+            let network = self.network.as_deref().map(Network::path);
+            words.extend(["within".into(), network::path(user).into_os_string()]);
+            words.push(network.map_or(userns::SHARED.into(), PathBuf::into_os_string));
+            words.extend(self.options.helper.iter().skip(1).cloned());
+        }
+        words.extend([verb.into(), self.folder.clone().into_os_string()]);
+        self.options.helper_command(words.iter().map(OsString::as_os_str))
     }
 
     /// An environment as it has to be within: other folders have other places.
@@ -284,12 +189,9 @@ impl Container {
         self.network.as_ref()
     }
 
-    pub(crate) fn cgroup(&self) -> &Arc<Cgroup> {
-        &self.cgroup
-    }
-
-    pub(crate) fn size(&self) -> Size {
-        self.size
+    /// Its control group, if it has one.
+    pub(crate) fn cgroup(&self) -> Option<&Arc<Cgroup>> {
+        self.cgroup.as_ref()
     }
 
     /// Why it could not be started, if that is how it ended.
@@ -306,19 +208,16 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let gone = crate::postgres::wait_until(GONE, || {
-            self.cgroup.kill();
-            self.cgroup.remove()
+        let gone = self.cgroup.as_ref().is_none_or(|cgroup| {
+            crate::postgres::wait_until(GONE, || {
+                cgroup.kill();
+                cgroup.remove()
+            })
         });
         if !gone {
             tracing::warn!(folder = %self.folder.display(), "cgroup of a dyno not removed");
         }
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %self.folder.display(), %error, "folder not removed");
-            }
-            Ok(()) | Err(_) => {}
-        }
+        crate::postgres::remove_folder(&self.folder);
     }
 }
 
@@ -338,6 +237,32 @@ pub(crate) fn sweep(run: &str) {
 
 /// The file in which a helper says why it failed.
 const FAILURE: &str = "failure";
+
+/// There are none on other systems.
+#[cfg(not(target_os = "linux"))]
+mod userns {
+    use std::{io, process::Command};
+
+    pub(super) const SHARED: &str = "-";
+    pub(super) const NO_GROUP: &str = "/";
+
+    pub(super) fn counts_processes() -> bool {
+        false
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Keeper;
+
+    impl Keeper {
+        pub(super) fn start(_: Command) -> io::Result<(Self, super::network::Made)> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn connectable(&self) -> io::Result<std::net::TcpStream> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+}
 
 /// There is nothing to help with where there are no containers.
 #[cfg(not(target_os = "linux"))]

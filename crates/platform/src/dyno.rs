@@ -18,6 +18,7 @@ mod fleet;
 mod group;
 mod life;
 mod measure;
+mod meter;
 mod options;
 mod port;
 mod reach;
@@ -41,13 +42,14 @@ pub(crate) use errand::{Errand, Launched};
 pub use fleet::DynoInfo;
 pub(crate) use fleet::{Fleet, Lease, Pick};
 use life::{Life, Order};
+use meter::Meter;
 pub use options::{ChildChange, ChildPid, DynoOptions, EnvFor, Isolation, Timing};
 use port::Ports;
 pub use size::Size;
 pub(crate) use spawner::{Contained, Ends, Launch, NotStarted, Process, Spawner, last_output};
 pub(crate) use stop::too_late;
 
-use crate::container::{Cgroup, Container, Wanted};
+use crate::container::{Container, Wanted};
 use crate::error::{Error, Result};
 use crate::formation::Formation;
 use crate::logs::LogHub;
@@ -138,7 +140,9 @@ impl Dynos {
         let ports = Ports::new(tracer.now().0 ^ (u64::from(std::process::id()) << 32));
         let fleet = Arc::new(Fleet::new(tracer.clock()));
         let config_vars = options.config_vars.clone();
-        let deployed = RwLock::new(Arc::new(Deployed { release: 0, procfile, config_vars }));
+        let deployed = Deployed { release: 0, procfile, config_vars };
+        deployed.record(&tracer);
+        let deployed = RwLock::new(Arc::new(deployed));
         let sized = RwLock::new(formation.clone());
         let shared = Shared { options, deployed, hub, tracer, fleet, spawner, ports, sized };
         let (members, leaving) = (BTreeMap::new(), BTreeMap::new());
@@ -183,14 +187,14 @@ impl Dynos {
         self.shared.fleet.snapshot()
     }
 
-    /// The same, with what the contained ones use now. Reads some files for each.
+    /// The same, with what each uses now. Reads some files for each.
     #[must_use]
     pub fn ps_with_usage(&self) -> Vec<DynoInfo> {
-        let used = |(mut info, cgroup): (DynoInfo, Option<Arc<Cgroup>>)| {
-            info.usage = cgroup.and_then(|cgroup| cgroup.usage());
+        let used = |(mut info, meter): (DynoInfo, Option<Meter>)| {
+            info.usage = meter.and_then(|meter| meter.usage());
             info
         };
-        self.shared.fleet.with_cgroups().into_iter().map(used).collect()
+        self.shared.fleet.with_meters().into_iter().map(used).collect()
     }
 
     /// Where a further command of a dyno runs: within its container, or, if it has none at the

@@ -38,6 +38,7 @@ pub use cluster::{Cluster, ClusterOptions, Durability, LocalAuth};
 pub use not_found::NotFound;
 pub use obtain::{ObtainError, obtain};
 pub(crate) use process::wait_until;
+pub(crate) use run_folder::remove as remove_folder;
 pub use run_folder::{RunFolder, Swept, sweep_leftovers};
 
 /// Why a cluster could not be started.

@@ -251,15 +251,22 @@ fn of_platform(variant: usize, f: &Fields) -> Event {
         })),
         3 => Event::LineLogged(Box::new(LogLine { at, dyno: f.dyno(), text: f.text(0) })),
         4 => Event::Marked { at, text: f.text(0) },
-        _ => Event::EventsLost { at, count: f.numbers[1] },
+        5 => Event::EventsLost { at, count: f.numbers[1] },
+        6 => Event::DynoSized { at, dyno: f.dyno(), size: f.text(0) },
+        _ => Event::ReleaseDeployed {
+            at,
+            version: f.numbers[1],
+            config: f.list.iter().map(|&(_, number)| number.to_string().into()).collect(),
+        },
     }
 }
 
 /// Any event.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    (0_usize..24, fields()).prop_map(|(variant, fields)| match variant {
+    (0_usize..26, fields()).prop_map(|(variant, fields)| match variant {
         0..9 | 21..24 => of_data_plane(variant, &fields),
         9..15 => of_database(variant - 9, &fields),
-        _ => of_platform(variant - 15, &fields),
+        15..21 => of_platform(variant - 15, &fields),
+        _ => of_platform(variant - 24 + 6, &fields),
     })
 }

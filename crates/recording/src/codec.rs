@@ -42,6 +42,8 @@ mod tag {
     pub(super) const LIMIT_CHANGED: u8 = 23;
     pub(super) const REQUEST_TRACED: u8 = 24;
     pub(super) const HTTP_SERVED: u8 = 25;
+    pub(super) const DYNO_SIZED: u8 = 26;
+    pub(super) const RELEASE_DEPLOYED: u8 = 27;
 }
 
 /// Appends an event; `false`, and nothing appended, if its body is longer than a length can say.
@@ -91,6 +93,10 @@ fn put_body(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::PlanSeen(plan) => put!(PLAN_SEEN: plan),
         Event::SettingSeen { at, name, value } => put!(SETTING_SEEN: at, name, value),
         Event::DynoNamed { at, dyno, name } => put!(DYNO_NAMED: at, dyno, name),
+        Event::DynoSized { at, dyno, size } => put!(DYNO_SIZED: at, dyno, size),
+        Event::ReleaseDeployed { at, version, config } => {
+            put!(RELEASE_DEPLOYED: at, version, config)
+        }
         Event::DynoStateChanged { at, dyno, state } => {
             put!(DYNO_STATE_CHANGED: at, dyno, state)
         }
@@ -149,6 +155,8 @@ fn take_body(tag: u8, body: &mut Bytes<'_>) -> Result<Option<Event>, Corrupt> {
         tag::PLAN_SEEN => Event::PlanSeen(Field::take(body)?),
         tag::SETTING_SEEN => take!(SettingSeen { at, name, value }),
         tag::DYNO_NAMED => take!(DynoNamed { at, dyno, name }),
+        tag::DYNO_SIZED => take!(DynoSized { at, dyno, size }),
+        tag::RELEASE_DEPLOYED => take!(ReleaseDeployed { at, version, config }),
         tag::DYNO_STATE_CHANGED => take!(DynoStateChanged { at, dyno, state }),
         tag::HTTP_SERVED_UNTRACED => {
             Event::HttpServed(Box::new(fields::http_served_untraced(body)?))

@@ -11,6 +11,10 @@ use trace::Event;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Dyno(u16),
+    /// The size of a dyno.
+    Size(u16),
+    /// What is live.
+    Release,
     Setting(Box<str>),
     Statement(u64),
     Plan(u64),
@@ -21,6 +25,8 @@ impl Key {
     pub(crate) fn of(event: &Event) -> Option<Self> {
         match event {
             Event::DynoNamed { dyno, .. } => Some(Self::Dyno(dyno.0)),
+            Event::DynoSized { dyno, .. } => Some(Self::Size(dyno.0)),
+            Event::ReleaseDeployed { .. } => Some(Self::Release),
             Event::SettingSeen { name, .. } => Some(Self::Setting(name.clone())),
             Event::StatementSeen(seen) => Some(Self::Statement(seen.fingerprint.0)),
             Event::PlanSeen(plan) => Some(Self::Plan(plan.statement.0)),
@@ -65,6 +71,8 @@ impl Dictionary {
 fn text_bytes(event: &Event) -> usize {
     match event {
         Event::DynoNamed { name, .. } => name.len(),
+        Event::DynoSized { size, .. } => size.len(),
+        Event::ReleaseDeployed { config, .. } => config.iter().map(|name| name.len()).sum(),
         Event::SettingSeen { name, value, .. } => name.len() + value.len(),
         Event::StatementSeen(seen) => seen.text.len(),
         Event::PlanSeen(plan) => plan.json.len(),
@@ -88,6 +96,8 @@ mod tests {
         dictionary.remember(&named(2, "web.2"));
         dictionary.remember(&named(1, "web"));
         dictionary.remember(&named(1, "web.1"));
+        let config = vec!["A_KEY".into()];
+        dictionary.remember(&Event::ReleaseDeployed { at: Micros(1), version: 1, config });
         dictionary.remember(&named(3, "x"));
         dictionary.remember(&Event::SessionClosed { at: Micros(1), session: trace::SessionId(1) });
         let facts: Vec<&Event> = dictionary.facts().collect();

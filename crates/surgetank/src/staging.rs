@@ -13,6 +13,7 @@
 mod database;
 mod distance;
 mod isolation;
+mod postgres_log;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -134,15 +135,8 @@ impl Staging {
         };
         let options = RouterOptions::new(plan.router, plan.seed);
         let router = Router::start(options, &dynos, hub.clone(), tracer).await?;
-        let mut postgres_log = JoinSet::new();
-        if plan.keeps_releases {
-            let (log, hub) = (database.log_path().to_owned(), hub.clone());
-            postgres_log.spawn(async move {
-                if let Err(error) = hub.follow_file(&log, "postgres").await {
-                    tracing::warn!(%error, "PostgreSQL's log is not told");
-                }
-            });
-        }
+        let told = plan.keeps_releases;
+        let postgres_log = if told { postgres_log::tell(database, &hub) } else { JoinSet::new() };
         let recording = plan.recording;
         let staging = Self {
             clock,

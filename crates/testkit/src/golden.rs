@@ -95,6 +95,17 @@ impl Story {
         self.events.push(Event::DynoStateChanged { at: BEGIN + at, dyno, state });
     }
 
+    /// A dyno is of this size from the beginning.
+    pub fn size(&mut self, dyno: DynoId, size: &str) {
+        self.events.push(Event::DynoSized { at: BEGIN, dyno, size: size.into() });
+    }
+
+    /// A release is live, with config vars of these names.
+    pub fn release(&mut self, version: u64, config: &[&str]) {
+        let config = config.iter().map(|&name| name.into()).collect();
+        self.events.push(Event::ReleaseDeployed { at: BEGIN, version, config });
+    }
+
     /// A setting of the server.
     pub fn setting(&mut self, name: &str, value: &str) {
         let (name, value) = (name.into(), value.into());

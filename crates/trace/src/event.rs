@@ -105,6 +105,24 @@ pub enum Event {
         /// Its name.
         name: Box<str>,
     },
+    /// A process of a dyno starts that has this size: what may be used, by the platform's word.
+    DynoSized {
+        /// When.
+        at: Micros,
+        /// Whose.
+        dyno: DynoId,
+        /// The size's name.
+        size: Box<str>,
+    },
+    /// A release went live: dynos that start from now on are made of it.
+    ReleaseDeployed {
+        /// When.
+        at: Micros,
+        /// Its number, counted from 1; 0 where there are no releases.
+        version: u64,
+        /// The names of its config vars. Their values are secrets and in no event.
+        config: Vec<Box<str>>,
+    },
     /// A dyno changed its state.
     DynoStateChanged {
         /// When.
@@ -151,6 +169,8 @@ impl Event {
             | Self::SessionUnpinned { at, .. }
             | Self::SettingSeen { at, .. }
             | Self::DynoNamed { at, .. }
+            | Self::DynoSized { at, .. }
+            | Self::ReleaseDeployed { at, .. }
             | Self::DynoStateChanged { at, .. }
             | Self::Marked { at, .. }
             | Self::EventsLost { at, .. } => *at,

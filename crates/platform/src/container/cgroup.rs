@@ -266,6 +266,12 @@ fn hierarchies() -> Vec<Hierarchy> {
     parse(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
 }
 
+/// Where they are mounted.
+#[cfg(target_os = "linux")]
+pub(super) fn mounted() -> Vec<PathBuf> {
+    hierarchies().into_iter().map(|hierarchy| hierarchy.mounted).collect()
+}
+
 fn parse(mounts: &str) -> Vec<Hierarchy> {
     let hierarchy = |line: &str| {
         let mut fields = line.split(' ');

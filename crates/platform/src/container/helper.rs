@@ -22,7 +22,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::init::{First, Further};
-use super::{Cgroup, FAILURE, Joining};
+use super::{Cgroup, FAILURE, Joining, userns};
 
 /// Exit status of a helper that failed; the file [`FAILURE`] says why. As docker(1) has it.
 const FAILED: u8 = 125;
@@ -68,6 +68,12 @@ pub fn main(words: &[OsString]) -> ExitCode {
     let done = match words {
         [verb, folder] if verb == "start" => start(Path::new(folder)),
         [verb, folder, order] if verb == "join" => join(Path::new(folder), Path::new(order)),
+        [verb, ports @ ..] if verb == "keep" => keep(ports),
+        [verb, user, network, rest @ ..] if verb == "within" => {
+            let error = userns::within(Path::new(user), Path::new(network), rest);
+            tell(rest, &error.into());
+            return ExitCode::from(FAILED);
+        }
         _ => Err(Failure::Words),
     };
     match done {
@@ -79,11 +85,17 @@ pub fn main(words: &[OsString]) -> ExitCode {
     }
 }
 
+fn keep(words: &[OsString]) -> Result<u8, Failure> {
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    userns::keep(&words.ok_or(Failure::Words)?)?;
+    Ok(0)
+}
+
 /// Says why it failed: where the platform looks for it, or, of a further command, to whoever reads
 /// what that writes.
 fn tell(words: &[OsString], failure: &Failure) {
     let _unread = match words {
-        [verb, folder] if verb == "start" => {
+        [.., verb, folder] if verb == "start" => {
             fs::write(Path::new(folder).join(FAILURE), failure.to_string())
         }
         _ => writeln!(io::stderr(), "surgetank: {failure}"),

@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::helper::all_signals;
+use super::seccomp;
 
 /// As a shell says that a program was not found.
 const NOT_FOUND: i32 = 127;
@@ -59,6 +60,7 @@ impl Executor for Further {
         // Its helper passes signals on; when that is killed, so is this.
         set_pdeathsig(Signal::SIGKILL).map_err(other)?;
         SigSet::all().thread_unblock().map_err(other)?;
+        seccomp::apply().map_err(other)?;
         let (program, words) = words(process(spec)?)?;
         let mut command = Command::new(program);
         command.args(words).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -109,6 +111,7 @@ fn leave(code: i32) -> ! {
 /// as a shell tells it.
 fn supervise(process: &Process) -> Result<i32, ExecutorError> {
     set_name(c"init").and_then(|()| set_pdeathsig(Signal::SIGKILL)).map_err(other)?;
+    seccomp::apply().map_err(other)?;
     // They are blocked since before we existed, and stay so: they are asked for one by one.
     let command = start(process)?;
     let mut status = None;

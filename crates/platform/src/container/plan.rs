@@ -65,7 +65,8 @@ pub(super) struct Plan<'a> {
     pub(super) app_dir: &'a Path,
     pub(super) hostname: &'a str,
     pub(super) size: Size,
-    pub(super) cgroup: &'a str,
+    /// None for an ordinary user: then no limit holds.
+    pub(super) cgroup: Option<&'a str>,
     pub(super) network: Option<PathBuf>,
     pub(super) options: &'a ContainerOptions,
 }
@@ -74,7 +75,7 @@ impl Plan<'_> {
     /// Makes the root folder and writes the configuration beside it.
     pub(super) fn write(&self, command: &Command<'_>) -> io::Result<()> {
         self.skeleton()?;
-        let config = json!({
+        let mut config = json!({
             "ociVersion": "1.0.2",
             "hostname": self.hostname,
             "root": { "path": self.folder.join("rootfs"), "readonly": true },
@@ -82,12 +83,14 @@ impl Plan<'_> {
             "mounts": self.mounts()?,
             "linux": {
                 "namespaces": self.namespaces(),
-                "cgroupsPath": self.cgroup,
-                "resources": self.resources(),
+                "cgroupsPath": self.cgroup.unwrap_or(super::userns::NO_GROUP),
                 "maskedPaths": MASKED,
                 "readonlyPaths": READ_ONLY,
             },
         });
+        if self.cgroup.is_some() {
+            config["linux"]["resources"] = self.resources();
+        }
         // Config vars are in it.
         write_secret(&self.folder.join("config.json"), &serde_json::to_vec(&config)?)
     }
@@ -127,6 +130,7 @@ impl Plan<'_> {
             "env": env,
             "cwd": APP,
             "noNewPrivileges": true,
+            "rlimits": self.process_limit(),
             "capabilities": {
                 "bounding": CAPABILITIES,
                 "effective": CAPABILITIES,
@@ -153,10 +157,18 @@ impl Plan<'_> {
                 &["nosuid", "noexec", "nodev", "mode=1777", "size=64m"],
             ),
             mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-            mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-            mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
             mount("/run", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=755", "size=16m"]),
         ];
+        if self.cgroup.is_none() && self.network.is_none() {
+            // Only who owns the network may mount it anew.
+            mounts.push(read_only(Path::new("/sys"), Path::new("/sys")));
+        } else {
+            mounts.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
+        }
+        if self.cgroup.is_some() {
+            let options = &["nosuid", "noexec", "nodev", "ro"];
+            mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", options));
+        }
         for name in SYSTEM {
             let path = Path::new("/").join(name);
             if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
@@ -198,16 +210,35 @@ impl Plan<'_> {
         let lower = format!("lowerdir={}", path(self.app_dir)?);
         let upper = format!("upperdir={}", path(&self.folder.join("upper"))?);
         let work = format!("workdir={}", path(&self.folder.join("work"))?);
-        Ok(mount(APP, "overlay", "overlay", &["nosuid", "nodev", &lower, &upper, &work]))
+        let mut options = vec!["nosuid", "nodev", &lower, &upper, &work];
+        // Notes beside files that an ordinary user may write (Linux 5.11).
+        options.extend(self.cgroup.is_none().then_some("userxattr"));
+        Ok(mount(APP, "overlay", "overlay", &options))
     }
 
     fn namespaces(&self) -> Value {
-        let mut all: Vec<Value> = ["pid", "mount", "uts", "ipc", "cgroup"]
+        let mut all: Vec<Value> = ["pid", "mount", "uts", "ipc"]
             .into_iter()
             .map(|kind| json!({ "type": kind }))
             .collect();
+        if self.cgroup.is_none() {
+            // The helper is in the user's namespace and in the network already.
+            return all.into();
+        }
+        all.push(json!({ "type": "cgroup" }));
         all.extend(self.network.as_ref().map(|path| json!({ "type": "network", "path": path })));
         all.into()
+    }
+
+    /// The one limit of its size that an ordinary user can set without a control group.
+    fn process_limit(&self) -> Vec<Value> {
+        if self.cgroup.is_some() || !super::userns::counts_processes() {
+            return Vec::new();
+        }
+        // The helper, and who keeps the network, are in the user namespace too.
+        let beside = 1 + i64::from(self.network.is_some());
+        let most = self.size.limits().tasks_max + beside;
+        vec![json!({ "type": "RLIMIT_NPROC", "soft": most, "hard": most })]
     }
 
     fn resources(&self) -> Value {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use trace::Event;
 
 use super::life::Order;
 use super::{Dynos, Member, Shared, shell};
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::formation::Formation;
 use crate::name::DynoName;
 use crate::procfile::Procfile;
+use crate::tracer::Tracer;
 
 /// What the processes of an app are made of. Read at every start of a process, so that one that
 /// crashes comes back as what is current by then.
@@ -33,6 +35,13 @@ impl fmt::Debug for Deployed {
 }
 
 impl Deployed {
+    /// That it is live is recorded, with the names of its config vars.
+    pub(super) fn record(&self, tracer: &Tracer) {
+        let (at, version) = (tracer.now(), self.release);
+        let config = self.config_vars.iter().map(|(name, _)| name.as_str().into()).collect();
+        tracer.record(Event::ReleaseDeployed { at, version, config });
+    }
+
     /// The command of a dyno's type; empty if the Procfile does not have it (any more).
     pub(crate) fn command(&self, name: &DynoName) -> &str {
         self.procfile.command(name.process_type()).unwrap_or("")
@@ -57,6 +66,7 @@ impl Dynos {
         self.open()?;
         crew.formation = crew.formation.adapted_to(&deployed.procfile);
         *self.shared.sized.write() = crew.formation.clone();
+        deployed.record(&self.shared.tracer);
         *self.shared.deployed.write() = Arc::new(deployed);
         let wanted = crew.formation.dynos();
         crew.dismiss_all_but(&wanted);

@@ -13,9 +13,10 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 use trace::{Clock, DynoState, Micros};
 
+use super::meter::Meter;
 use super::reach::Reach;
 use super::size::Size;
-use crate::container::{Cgroup, Container, Usage};
+use crate::container::{Container, Usage};
 use crate::name::DynoName;
 
 /// One dyno at one moment.
@@ -259,11 +260,13 @@ impl Fleet {
         self.members.lock().values().map(|member| member.info.clone()).collect()
     }
 
-    /// The snapshot, with the control groups of those that are contained.
-    pub(super) fn with_cgroups(&self) -> Vec<(DynoInfo, Option<Arc<Cgroup>>)> {
+    /// The snapshot, with what measures those that run.
+    pub(super) fn with_meters(&self) -> Vec<(DynoInfo, Option<Meter>)> {
         let members = self.members.lock();
-        let cgroup = |member: &Member| Some(Arc::clone(member.container.upgrade()?.cgroup()));
-        members.values().map(|member| (member.info.clone(), cgroup(member))).collect()
+        let meter = |member: &Member| {
+            Some(Meter::of(member.container.upgrade().as_ref(), member.info.pid?))
+        };
+        members.values().map(|member| (member.info.clone(), meter(member))).collect()
     }
 
     pub(super) fn environment(&self, name: &DynoName) -> Option<Vec<(String, String)>> {

@@ -123,11 +123,7 @@ fn signal(id: i32, kind: Kind, which: Signal) {
 /// The processes of a group or session that are no zombies, from /proc; `None` where there is no
 /// such folder (macOS).
 fn members(id: i32, kind: Kind) -> Option<Vec<Stat>> {
-    let processes = std::fs::read_dir("/proc/").ok()?;
-    let stat = |process: std::fs::DirEntry| {
-        stat(&std::fs::read_to_string(process.path().join("stat")).ok()?)
-    };
-    let all: Vec<Stat> = processes.flatten().filter_map(stat).collect();
+    let all = all_processes();
     let ours =
         |process: &Stat| process.group == id || (kind == Kind::Session && process.session == id);
     let seen_any = !all.is_empty();
@@ -135,25 +131,35 @@ fn members(id: i32, kind: Kind) -> Option<Vec<Stat>> {
     seen_any.then_some(members)
 }
 
-/// What proc(5)'s `stat` says of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
-    id: i32,
-    is_zombie: bool,
-    group: i32,
-    session: i32,
+/// All processes that /proc shows; none where there is no such folder (macOS).
+pub(super) fn all_processes() -> Vec<Stat> {
+    let stat = |process: std::fs::DirEntry| {
+        stat(&std::fs::read_to_string(process.path().join("stat")).ok()?)
+    };
+    std::fs::read_dir("/proc/").into_iter().flatten().flatten().filter_map(stat).collect()
 }
 
-/// Fields 1, 3, 5 and 6; field 2 is the name in parentheses, which may hold spaces and parentheses
+/// What proc(5)'s `stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) id: i32,
+    pub(super) is_zombie: bool,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+}
+
+/// Fields 1 and 3 to 6; field 2 is the name in parentheses, which may hold spaces and parentheses
 /// itself.
 fn stat(line: &str) -> Option<Stat> {
     let (before, after_name) = line.rsplit_once(')')?;
     let id = before.split(' ').next()?.parse().ok()?;
     let mut fields = after_name.split_ascii_whitespace();
     let is_zombie = fields.next()? == "Z";
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    Some(Stat { id, is_zombie, group, session })
+    Some(Stat { id, is_zombie, parent, group, session })
 }
 
 #[cfg(test)]
@@ -161,8 +167,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_state_group_and_session_whatever_the_name() {
-        let stat_of = |id, is_zombie, group, session| Some(Stat { id, is_zombie, group, session });
+    fn reads_state_parent_group_and_session_whatever_the_name() {
+        let stat_of =
+            |id, is_zombie, group, session| Some(Stat { id, is_zombie, parent: 1, group, session });
         assert_eq!(stat("12 (a) b) S 1 77 78 0"), stat_of(12, false, 77, 78));
         assert_eq!(stat("12 (sh) Z 1 12 12 0"), stat_of(12, true, 12, 12));
         assert_eq!(stat("nonsense"), None);

@@ -14,7 +14,8 @@ use super::backoff::Backoff;
 use super::cycle::lifetime;
 use super::door::Door;
 use super::fleet::{Busy, Phase, Start};
-use super::measure::{Gauge, Look};
+use super::measure::{Gauge, Look, Measured};
+use super::meter::Meter;
 use super::reach::Reach;
 use super::spawner::{Contained, Ends, Launch, NotStarted, Process, last_output};
 use super::{ChildChange, Shared, measure, shell};
@@ -76,6 +77,7 @@ pub(super) struct Running {
     readers: JoinSet<()>,
     door: Option<Door>,
     container: Option<Arc<Container>>,
+    measured: Measured,
     launched: Instant,
     /// From launch until it is cycled.
     lifetime: Duration,
@@ -231,6 +233,8 @@ impl Life {
         let size = self.shared.size(&self.name);
         let start = Start { port: number, command, release, size, environment, reach };
         let busy = self.shared.fleet.starting(&self.name, start);
+        let (at, size_name) = (self.shared.tracer.now(), size.to_string().into());
+        self.shared.tracer.record(Event::DynoSized { at, dyno: self.dyno, size: size_name });
         self.enter(Phase::Starting, "starting");
         self.say(&format!("Starting process with command `{shown}`"));
         if self.name.is_web() && number.is_none() {
@@ -250,15 +254,21 @@ impl Life {
         if door.is_none() {
             self.enter(Phase::Up, "up");
         }
+        let meter = Meter::of(container.as_ref(), pid);
+        let source = container.as_ref().map_or_else(
+            || format!("source={} dyno=surgetank.{pid}", self.name),
+            |container| container.source(),
+        );
+        let measured = Measured { meter, source, size };
         let seed = self.shared.tracer.now().0 ^ u64::from(pid.unsigned_abs());
         let lifetime = lifetime(&self.shared.options.timing, seed);
-        Ok(Running { process, busy, readers, door, container, launched, lifetime })
+        Ok(Running { process, busy, readers, door, container, measured, launched, lifetime })
     }
 
     /// Watches a process, and notes when a web dyno becomes ready.
     async fn watch(&mut self, running: &mut Running) -> Watched {
         let timing = &self.shared.options.timing;
-        let mut gauge = Gauge::new(running.container.clone(), timing.sample);
+        let mut gauge = Gauge::new(running.measured.clone(), timing.sample);
         let door = running.door.as_ref();
         let mut booting = door.is_some();
         let boot = timeout(timing.boot_timeout, Door::opened(door.map(Door::way)));
@@ -289,9 +299,8 @@ impl Life {
 
     /// If the kernel killed it for its memory before a look could show that, it is said now.
     fn say_why_killed(&self, running: &Running) {
-        let container = running.container.as_ref();
-        let usage = container.and_then(|container| Some((container, container.cgroup().usage()?)));
-        let lines = usage.and_then(|(container, usage)| measure::exceeded(container, &usage));
+        let Measured { meter, size, .. } = &running.measured;
+        let lines = meter.usage().and_then(|usage| measure::exceeded(*size, &usage));
         lines.iter().flatten().for_each(|line| self.say(line));
     }
 

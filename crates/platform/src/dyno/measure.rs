@@ -1,11 +1,12 @@
-//! What a contained dyno uses, told as Heroku's `log-runtime-metrics` and R14 do.
+//! What a dyno uses, told as Heroku's `log-runtime-metrics` and R14 do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::container::{Container, Usage};
+use super::Size;
+use super::meter::Meter;
+use crate::container::Usage;
 
 /// Looks per sample: the load average needs more of them than there are lines.
 const LOOKS: u32 = 4;
@@ -14,12 +15,21 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// Looks at a dyno again and again.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    container: Option<Arc<Container>>,
+    of: Measured,
     ticks: Interval,
     every: Duration,
     looks: u32,
     /// Runnable tasks, averaged over 1, 5 and 15 minutes.
     load: [f64; 3],
+}
+
+/// Whom it looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub(super) meter: Meter,
+    /// How it is called in samples.
+    pub(super) source: String,
+    pub(super) size: Size,
 }
 
 /// What a look showed.
@@ -34,38 +44,37 @@ pub(super) enum Look {
 }
 
 impl Gauge {
-    /// Looks so often that there is a sample `every` so often. Without a container it sees nothing.
-    pub(super) fn new(container: Option<Arc<Container>>, every: Duration) -> Self {
+    /// Looks so often that there is a sample `every` so often.
+    pub(super) fn new(of: Measured, every: Duration) -> Self {
         let look = (every / LOOKS).max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + look, look);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { container, ticks, every: look, looks: 0, load: [0.0; 3] }
+        Self { of, ticks, every: look, looks: 0, load: [0.0; 3] }
     }
 
     /// Waits for the time of the next look, and looks. Can be dropped while it waits.
     pub(super) async fn look(&mut self) -> Look {
-        let Some(container) = self.container.clone() else { return std::future::pending().await };
         self.ticks.tick().await;
         self.looks += 1;
-        let Some(usage) = container.cgroup().usage() else { return Look::Quiet };
-        let runnable = runnable(&container.cgroup().processes());
+        let Some(usage) = self.of.meter.usage() else { return Look::Quiet };
+        let runnable = runnable(&self.of.meter.processes());
         for (load, minutes) in self.load.iter_mut().zip([1.0, 5.0, 15.0]) {
             let kept = (-self.every.as_secs_f64() / (minutes * 60.0)).exp();
             *load = *load * kept + runnable * (1.0 - kept);
         }
-        if let Some(lines) = exceeded(&container, &usage) {
+        if let Some(lines) = exceeded(self.of.size, &usage) {
             return Look::Exceeded(lines);
         }
         if !self.looks.is_multiple_of(LOOKS) {
             return Look::Quiet;
         }
-        Look::Lines(self.sample(&container, &usage))
+        Look::Lines(self.sample(&usage))
     }
 
-    fn sample(&self, container: &Container, usage: &Usage) -> Vec<String> {
-        let source = container.source();
+    fn sample(&self, usage: &Usage) -> Vec<String> {
+        let source = &self.of.source;
         let [one, five, fifteen] = self.load;
-        let quota = container.size().memory_bytes();
+        let quota = self.of.size.memory_bytes();
         let paged = usage.paged.map_or(String::new(), |(paged_in, paged_out)| {
             format!(" sample#memory_pgpgin={paged_in}pages sample#memory_pgpgout={paged_out}pages")
         });
@@ -101,8 +110,8 @@ fn demand(usage: &Usage) -> u64 {
 }
 
 /// The lines of a dyno that has used twice its quota, or would have if the kernel had let it.
-pub(super) fn exceeded(container: &Container, usage: &Usage) -> Option<Vec<String>> {
-    let limits = container.size().limits();
+pub(super) fn exceeded(size: Size, usage: &Usage) -> Option<Vec<String>> {
+    let limits = size.limits();
     let killed = usage.oom_kills > 0;
     if !killed && demand(usage) < limits.memory_bytes_max {
         return None;

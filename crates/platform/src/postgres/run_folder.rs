@@ -241,17 +241,29 @@ fn marked_processes(_path: &Path) -> Vec<i32> {
 }
 
 /// Removes a folder; another's process may still be writing its last file into it.
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     let mut last = None;
     let gone = process::wait_until(Duration::from_secs(2), || match fs::remove_dir_all(path) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) => {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                open_up(path);
+            }
             last = Some(error);
             false
         }
     });
     if let (false, Some(error)) = (gone, last) {
-        tracing::warn!(path = %path.display(), %error, "run folder not removed");
+        tracing::warn!(path = %path.display(), %error, "folder not removed");
+    }
+}
+
+/// Gives an ordinary user their own folders back: a dyno may have closed them, and the kernel
+/// closes the one in which an overlay works.
+fn open_up(path: &Path) {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    if is_folder && fs::set_permissions(path, Permissions::from_mode(0o700)).is_ok() {
+        fs::read_dir(path).into_iter().flatten().flatten().for_each(|entry| open_up(&entry.path()));
     }
 }

@@ -1,5 +1,5 @@
-//! Dynos as containers. As an ordinary user, or where the system cannot do it, these say so loudly
-//! and do nothing.
+//! Dynos as containers, as root and, in user namespaces, as an ordinary user. Where the system
+//! cannot do it these say so loudly and do nothing.
 
 use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ pub(crate) fn cage(change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
 
 fn cage_in(parent: tempfile::TempDir, change: impl FnOnce(&mut ContainerOptions)) -> Option<Cage> {
     let run = Arc::new(RunFolder::create(parent.path()).expect("a run folder"));
-    let helper = vec![env!("CARGO_BIN_EXE_dyno-helper").into()];
+    let helper = vec![env!("CARGO_BIN_EXE_dyno-helper").into(), "__dyno".into()];
     let mut options = ContainerOptions::new(Arc::clone(&run), helper);
     // The app under test is this very binary.
     options.binds.push(std::env::current_exe().expect("a test knows its own binary"));
@@ -49,6 +49,55 @@ impl Cage {
     pub(crate) fn isolation(&self) -> Isolation {
         Isolation::Container(Arc::clone(&self.options))
     }
+
+    /// Whether there are control groups: not for an ordinary user.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.options.has_limits()
+    }
+}
+
+/// Runs these tests and those of [`crate::limits`] once more as an ordinary user.
+#[test]
+fn as_an_ordinary_user_too() {
+    let told = |why: &str| {
+        let _unheard = writeln!(std::io::stderr(), "SKIPPED, not as an ordinary user too: {why}");
+    };
+    if !is_root() {
+        return told("it is one already");
+    }
+    let as_nobody = |program: &Path| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+        command
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let reached = as_nobody(&program).arg("--list").output();
+    if !reached.is_ok_and(|output| output.status.success()) {
+        return told("there is no setpriv, or nobody cannot run this program where it lies");
+    }
+    let output = as_nobody(&program)
+        .args(["containers::", "limits::", "--skip", "as_an_ordinary_user_too"])
+        .arg("--test-threads=2")
+        .env("TMPDIR", folder.path())
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let heard = String::from_utf8_lossy(&output.stdout);
+    let skipped = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{heard}\n{skipped}");
+    if let Some(line) = skipped.lines().find(|line| line.starts_with("SKIPPED")) {
+        told(line);
+    }
+}
+
+/// Whether this is root.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| {
+        use std::os::unix::fs::MetadataExt;
+        own.uid() == 0
+    })
 }
 
 /// Control groups of the dynos of this run.
@@ -111,7 +160,9 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         touch mine && echo app=writable; \
         echo hidden=$(ls .surgetank); echo shadow=$(wc -c < /etc/shadow); \
         touch /tmp/here && test ! -e $OUTSIDE && echo tmp=own; \
-        echo $(grep -E '^(CapEff|NoNewPrivs):' /proc/self/status); \
+        echo $(grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status); \
+        unshare --user true 2>/dev/null || echo namespaces=none; \
+        mount -t tmpfs none /mnt 2>/dev/null || echo mounts=none; \
         mknod /tmp/disk b 7 0 2>/dev/null || echo devices=none; \
         yes 2>/dev/null | true; echo pipe=${PIPESTATUS[0]}; \
         echo finis$((1)); exec sleep 1000";
@@ -132,7 +183,9 @@ async fn a_dyno_sees_a_machine_of_its_own() {
         "hidden=",
         "shadow=0",
         "tmp=own",
-        "CapEff: 00000000000004fb NoNewPrivs: 1",
+        "CapEff: 00000000000004fb NoNewPrivs: 1 Seccomp: 2",
+        "namespaces=none",
+        "mounts=none",
         "devices=none",
         // By SIGPIPE, as in any shell.
         "pipe=141",
@@ -294,9 +347,9 @@ async fn a_command_runs_within_the_dynos_own_container() {
     let command = "cat mark; hostname; cat /proc/1/comm; cd /sys/fs/cgroup; \
                    cat memory/memory.limit_in_bytes memory.max 2>/dev/null; exit 4";
     let results = run(&stage.dynos, &names, command, &RunOptions::default()).await.unwrap();
-    let twice_the_quota = 1 << 30;
+    let twice_the_quota = if cage.has_limits() { "1073741824\n" } else { "" };
     for (result, name) in results.iter().zip(&names) {
-        assert_eq!(result.stdout, format!("{name}\n{name}\ninit\n{twice_the_quota}\n"));
+        assert_eq!(result.stdout, format!("{name}\n{name}\ninit\n{twice_the_quota}"));
         assert_eq!(result.outcome, RunOutcome::Exited(4));
     }
     // One that does not end is killed with all it started, and the dyno lives on.
@@ -370,6 +423,7 @@ impl Drop for Host {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() {
     let Some(cage) = cage(|_| ()) else { return };
+    let has_limits = cage.has_limits();
     drop(cage);
     let outer = tempfile::tempdir().unwrap();
     let mut host = std::process::Command::new(std::env::current_exe().unwrap())
@@ -388,14 +442,16 @@ async fn a_killed_platform_leaves_nothing_that_the_next_start_does_not_remove() 
     host.parent = folder.parent().map(Path::to_owned);
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     let mark = format!("{}={}", RunFolder::VARIABLE, folder.display());
-    // Twelve sleepers, six times PID 1 and its helper; some are still about to become sleepers.
+    // Twelve sleepers, six times PID 1 and its helper, and, for an ordinary user, six who keep a
+    // network; some are still about to become sleepers.
+    let all = if has_limits { 24 } else { 30 };
     let all_there = async {
-        while marked(&mark).len() < 24 {
+        while marked(&mark).len() < all {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    soon("24 processes", all_there).await;
-    assert!(!cgroups_of(&name).is_empty());
+    soon("all processes", all_there).await;
+    assert_eq!(cgroups_of(&name).is_empty(), !has_limits);
     host.process.kill().unwrap();
     host.process.wait().unwrap();
     let gone = async {

@@ -1,4 +1,4 @@
-//! What a dyno may use, by its size, and what is told of it. Only where there are containers.
+//! What a dyno may use, by its size, and what is told of it.
 
 use std::time::Duration;
 
@@ -72,6 +72,30 @@ async fn a_dyno_over_its_quota_is_told_again_and_again_and_lives() {
     stage.line("heroku[api]: Scale to worker=1:Standard-2X").await;
     stage.dynos.shutdown().await;
     nothing_left(&cage.run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_process_is_held_to_its_quota_too() {
+    // As long as it is looked at: nothing but looking holds it.
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let procfile = format!("worker: {}\nclock: {}", eater(600), eater(3000));
+    let stage = Stage::new(&procfile, "worker=1,clock=1", |options| {
+        options.timing.sample = Duration::from_millis(200);
+        options.timing.backoff_base = Duration::from_secs(1000);
+        options.timing.backoff_cap = Duration::from_secs(1000);
+    })
+    .await;
+    stage.line("heroku[worker.1]: Error R14 (Memory quota exceeded)").await;
+    stage.line("heroku[clock.1]: Error R15 (Memory quota vastly exceeded)").await;
+    stage.line("heroku[clock.1]: Process exited with status 137").await;
+    let lines = stage.lines("worker.1");
+    assert!(lines.iter().any(|line| line.contains("sample#memory_quota=512.00MB")), "{lines:#?}");
+    let worker = stage.dynos.ps_with_usage().pop().unwrap();
+    assert_eq!((worker.name.to_string().as_str(), worker.state), ("worker.1", DynoState::Up));
+    assert!(worker.usage.unwrap().rss_bytes > 512 << 20);
+    stage.dynos.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,8 +53,8 @@ pub(crate) fn list(args: &Args) -> anyhow::Result<Exit> {
             out::line(&format!("  {}", used(usage, dyno.size)))?;
         }
     }
-    // Where they are not contained that is worth a word each time: nothing holds them.
-    if let Some(apart) = info["dynos"].as_str().filter(|apart| apart.starts_with("plain")) {
+    // Where nothing holds them that is worth a word each time.
+    if let Some(apart) = info["dynos"].as_str().filter(|apart| apart.contains("without limits")) {
         out::talk(&format!("Dynos are {apart}"));
     }
     Ok(Exit::Good)
@@ -70,14 +70,18 @@ pub(super) fn time(micros: u64) -> anyhow::Result<String> {
 fn used(usage: &Usage, size: Size) -> String {
     let mib = |bytes: u64| bytes / (1024 * 1024);
     let mut text = format!(
-        "memory {}MB of {}MB (most {}MB, files {}MB), processor {}ms, throttled {}ms, {} tasks",
+        "memory {}MB of {}MB",
         mib(usage.rss_bytes + usage.swap_bytes),
         mib(size.memory_bytes()),
-        mib(usage.memory_bytes_max),
-        mib(usage.cache_bytes),
-        usage.cpu_ms,
-        usage.throttled_ms,
-        usage.tasks
+    );
+    // Only a control group knows these.
+    if usage.memory_bytes_max > 0 {
+        let (most, files) = (mib(usage.memory_bytes_max), mib(usage.cache_bytes));
+        text += &format!(" (most {most}MB, files {files}MB)");
+    }
+    text += &format!(
+        ", processor {}ms, throttled {}ms, {} tasks",
+        usage.cpu_ms, usage.throttled_ms, usage.tasks
     );
     if let Some(pressure) = usage.pressure {
         text += &format!(

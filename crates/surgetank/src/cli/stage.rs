@@ -15,8 +15,9 @@ use fidelity::Actual;
 use production::Production;
 
 /// What each kind of source tells.
-const SOURCES: &str = r#"A recording says formation, PostgreSQL's settings and how far it is, and
-why requests failed: the table then says which differences matter for that. An app.json says
+const SOURCES: &str = r#"A recording says formation and sizes, names of config vars (no
+values), PostgreSQL's settings and how far it is, and why requests failed: the table then says
+which differences matter for that. An app.json says
 formation and sizes, config vars and the database's plan, which has a connection limit. A TOML
 file says what you know:
 

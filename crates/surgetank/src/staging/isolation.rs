@@ -25,7 +25,7 @@ pub(crate) struct Apart {
 /// Containers or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Wanted {
-    /// Containers where they can be had (as root, on Linux), else plain processes
+    /// Containers where they can be had (on Linux; with limits as root), else plain processes
     Auto,
     /// Containers, or an error
     Container,
@@ -97,18 +97,31 @@ impl Settled {
         }
     }
 
-    /// Whether dynos have no more than their size says.
+    /// Whether dynos have no more memory and processor time than their size says.
     pub(crate) fn has_limits(&self) -> bool {
-        matches!(self.isolation, Isolation::Container(_))
+        match &self.isolation {
+            Isolation::Container(options) => options.has_limits(),
+            Isolation::Process => false,
+        }
     }
 
     /// For people.
     pub(crate) fn told(&self) -> String {
         match &self.isolation {
-            Isolation::Container(options) => match options.egress {
-                Egress::Database => "containers that reach nothing but their database".to_owned(),
-                Egress::All => "containers that share this machine's network".to_owned(),
-            },
+            Isolation::Container(options) => {
+                let reach = match options.egress {
+                    Egress::Database => "containers that reach nothing but their database",
+                    Egress::All => "containers that share this machine's network",
+                };
+                let limits = match options.has_limits() {
+                    true => "",
+                    false => {
+                        ", in user namespaces, without limits on memory and processor time \
+                              (those need root)"
+                    }
+                };
+                format!("{reach}{limits}")
+            }
             Isolation::Process => format!(
                 "plain processes, without limits, files or a network of their own ({})",
                 self.plain

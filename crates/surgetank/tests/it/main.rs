@@ -6,6 +6,7 @@ mod cli;
 mod service;
 mod stage;
 mod story;
+mod terminal;
 mod tidy;
 mod tour;
 

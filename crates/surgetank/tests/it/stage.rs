@@ -19,6 +19,8 @@ fn production(folder: &Path) {
     story.setting("statement_timeout", "45s");
     let select = story.statement("SELECT 1");
     let (hog, other, worker) = (story.dyno("web.1"), story.dyno("web.2"), story.dyno("worker.1"));
+    story.size(worker, "Standard-2X");
+    story.release(7, &["STRIPE_KEY"]);
     let mut held = Vec::new();
     for _ in 0..9 {
         held.push(story.connection(hog, ms(0), ms(60_000)));
@@ -88,7 +90,7 @@ fn a_recording_is_staged_and_the_finding_says_what_matters() {
     let (recording, app) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     production(recording.path());
     std::fs::write(app.path().join("Procfile"), "worker: exec sleep 1000\n").unwrap();
-    let (told, status) = stage(recording.path(), app.path(), "note: a recording holds");
+    let (told, status) = stage(recording.path(), app.path(), "note: the Procfile");
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("for slot_exhaustion"), "{told}");
     assert_eq!(row(&told, "max_connections"), ["max_connections", "13", "13", "same"]);
@@ -99,6 +101,11 @@ fn a_recording_is_staged_and_the_finding_says_what_matters() {
     let trip = row(&told, "round trip");
     let here: f64 = trip[2].trim_end_matches("ms").parse().unwrap_or_else(|_| panic!("{told}"));
     assert!((11.0..60.0).contains(&here), "{told}");
+    // Only as root it has no more than its size says.
+    let size = row(&told, "size of worker");
+    assert_eq!(size[1], "Standard-2X", "{told}");
+    assert!(["Standard-2X", "as this machine"].contains(&size[2].as_str()), "{told}");
+    assert_eq!(row(&told, "STRIPE_KEY")[..3], ["STRIPE_KEY", "set", "–"]);
     assert!(told.contains("note: the Procfile has no `web`"), "{told}");
 }
 

@@ -43,8 +43,25 @@ struct Tour {
 }
 
 /// `surgetank up` in the first terminal. Dropping it presses Ctrl-C and waits.
-struct Running {
+pub(crate) struct Running {
     child: Child,
+}
+
+impl Running {
+    /// Starts it by this command, and returns when everything runs.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut told = String::new();
+        while !told.contains("Ctrl-C ends it") {
+            let read = errors.read_line(&mut told).expect("UTF-8");
+            assert!(read > 0, "`{command:?}` ended early:\n{told}");
+        }
+        // Whatever it still says must find a reader.
+        std::thread::spawn(move || std::io::copy(&mut errors.by_ref(), &mut std::io::sink()));
+        Self { child }
+    }
 }
 
 impl Drop for Running {
@@ -95,18 +112,14 @@ impl Tour {
     }
 
     fn start(&mut self, command: &str) {
-        let mut shell = self.shell(&format!("exec {command}"));
-        let shell = shell.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = shell.spawn().expect("bash runs");
-        let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut told = String::new();
-        while !told.contains("Ctrl-C ends it") {
-            let read = errors.read_line(&mut told).expect("UTF-8");
-            assert!(read > 0, "`{command}` ended early:\n{told}");
-        }
-        // Whatever it still says must find a reader.
-        std::thread::spawn(move || std::io::copy(&mut errors.by_ref(), &mut std::io::sink()));
-        self.first_terminal = Some(Running { child });
+        self.first_terminal = Some(Running::start(self.shell(&format!("exec {command}"))));
+    }
+
+    /// Asks for the log until this is in it.
+    fn until_logged(&self, part: &str) {
+        let asked = || self.run("surgetank logs -n 1500 -s app").1;
+        let found = (0..500).map(|_| asked()).find(|log| log.contains(part));
+        assert!(found.is_some(), "no {part} in the log:\n{}", asked());
     }
 
     fn run(&self, command: &str) -> (i32, String) {
@@ -127,7 +140,11 @@ fn the_tour_of_the_readme_works() {
     for block in blocks(&readme) {
         for command in &block.commands {
             match block.terminal.as_str() {
-                "1" => tour.start(command),
+                "1" => {
+                    tour.start(command);
+                    // By the clock, so it may be there a moment later.
+                    tour.until_logged("app[heroku-postgres]: source=DATABASE sample#");
+                }
                 "2" => {
                     // The tour says when to press Ctrl-C: before the recording is looked at.
                     if command.contains("record list") {
