@@ -185,17 +185,24 @@ impl Conversation {
         self.expected.iter().any(|e| matches!(e, Expect::Parse(_, Shown::Client)) || *e == ours)
     }
 
-    /// Where the newest unanswered `Parse` of a statement stands; `None` if there is none.
-    pub(crate) fn preparing(&self, id: StatementId) -> Option<Within> {
+    /// Where the newest unanswered `Parse` of a statement, or of the unnamed one, stands; `None` if
+    /// there is none.
+    pub(crate) fn preparing(&self, statement: Option<StatementId>) -> Option<Within> {
         let mut within = Within::ThisBatch;
         for expect in self.expected.iter().rev() {
             match expect {
-                Expect::Parse(Some(one), _) if *one == id => return Some(within),
+                Expect::Parse(one, _) if *one == statement => return Some(within),
                 expect if expect.ends_request() => within = Within::EarlierBatch,
                 _ => {}
             }
         }
         None
+    }
+
+    /// Whether a batch or query before the present one is not answered yet: an error in it may have
+    /// the server discard what it was told there.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.expected.iter().any(|expect| expect.ends_request())
     }
 
     /// The statement of the oldest request under way.

@@ -261,6 +261,33 @@ async fn a_statement_is_there_for_the_batch_behind_one_that_failed() {
 }
 
 #[tokio::test]
+async fn a_batch_behind_one_that_failed_finds_no_other_sessions_statement() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let (mut raw, mut other) = (Raw::login(&fixture).await, Raw::login(&fixture).await);
+    for index in 0..2 {
+        other.parse("", "SELECT 'theirs'").bind("").execute().sync().send().await;
+        assert_eq!(first_value(&other.until_ready().await), "theirs");
+        // The server discards what comes behind the error, which nobody knows when the second
+        // batch is sent.
+        raw.parse("wrong", "SELEC");
+        match index {
+            0 => raw.parse("", "SELECT 'mine'").sync(),
+            _ => raw.close("").sync(),
+        };
+        raw.bind("").execute().sync().send().await;
+        let failed = raw.until_ready().await;
+        assert_eq!(failed[0].code(), "42601");
+        let answer = raw.until_ready().await;
+        match index {
+            0 => assert_eq!(first_value(&answer), "mine"),
+            _ => assert_eq!(answer.iter().find(|it| it.tag == 'E').unwrap().code(), "26000"),
+        }
+    }
+    drop((raw, other));
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_statement_whose_table_changed_is_prepared_anew() {
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
     let mut one = Raw::login(&fixture).await;

@@ -198,7 +198,7 @@ impl Leased<'_> {
             return false;
         }
         if statements.is_unproven(id) {
-            match self.talk.conversation.preparing(id) {
+            match self.talk.conversation.preparing(Some(id)) {
                 None => statements.proven(id),
                 Some(Within::ThisBatch) => {}
                 Some(Within::EarlierBatch) => {
@@ -243,18 +243,20 @@ impl Leased<'_> {
         self.expect(Expect::Parse(Some(prepared.id), shown), times);
     }
 
-    /// Sees to it that the server's unnamed statement is this session's: its own, or none.
+    /// Sees to it that the server's unnamed statement is this session's: its own, or none. What an
+    /// earlier batch does about it may fall to an error in that one, which would leave another
+    /// session's, so then it is done once more.
     fn bring_unnamed(&mut self, times: Times) {
         let id = OnServer::Of(self.talk.unnamed_id());
-        if self.server.statements.unnamed == id {
-            return;
-        }
+        let on_server = self.server.statements.unnamed;
+        let conversation = &self.talk.conversation;
         if let Some(unnamed) = &self.talk.unnamed {
-            statements::put_parse(&mut self.talk.inserted, b"", &unnamed.content);
-            self.server.statements.unnamed = id;
-            self.expect(Expect::Parse(None, Shown::Nobody), times);
-        } else if self.server.statements.unnamed != OnServer::Nobodys {
-            // Else the Bind would find another session's.
+            if on_server != id || conversation.preparing(None) == Some(Within::EarlierBatch) {
+                statements::put_parse(&mut self.talk.inserted, b"", &unnamed.content);
+                self.server.statements.unnamed = id;
+                self.expect(Expect::Parse(None, Shown::Nobody), times);
+            }
+        } else if on_server != id && (on_server != OnServer::Nobodys || conversation.is_behind()) {
             Target::Statement(b"").put_close(&mut self.talk.inserted);
             self.server.statements.unnamed = OnServer::Nobodys;
             self.expect(Expect::Close(Shown::Nobody), times);
