@@ -73,8 +73,6 @@ pub struct Admission {
     fair: Fair,
     /// Of which a short statement executes, the oldest first.
     executing: Chain,
-    /// That pause, the first to do so first.
-    pausing: Chain,
     counts: Counts,
     /// Most connections.
     cap: u32,
@@ -102,7 +100,6 @@ impl Admission {
             book: Book::default(),
             fair: Fair::default(),
             executing: Chain::default(),
-            pausing: Chain::default(),
             counts: Counts::default(),
             cap,
             reach: u32::MAX,
@@ -208,15 +205,15 @@ impl Admission {
             return;
         }
         self.advance(now);
-        let was_long = self.book.at(ticket.index()).state == State::Long;
         self.statement_ended(ticket.index(), Some(statement), now);
-        self.idle(ticket.index(), was_long, now);
+        let entry = self.book.at_mut(ticket.index());
+        (entry.state, entry.since) = (State::Idle, now);
+        self.counts.idle += 1;
     }
 
     /// After [`Self::rests`]: something executes again.
     pub fn works(&mut self, ticket: Ticket, now: Micros) {
-        let idles = |state| matches!(state, State::Idle | State::Pausing);
-        if !self.book.has(ticket) || !idles(self.book.at(ticket.index()).state) {
+        if !self.book.has(ticket) || self.book.at(ticket.index()).state != State::Idle {
             return;
         }
         self.advance(now);

@@ -35,8 +35,6 @@ pub(crate) enum State {
     Executing,
     /// A statement executes in the lane of long ones.
     Long,
-    /// It is open, and nothing executes; but only for so short a time that it keeps its place.
-    Pausing,
     /// It is open, and nothing executes.
     Idle,
 }

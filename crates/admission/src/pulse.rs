@@ -15,17 +15,9 @@ const LONG_MAX: Micros = Micros::from_secs(10);
 const STANDS: f64 = 20.0;
 const STANDS_MIN: Micros = Micros::from_secs(1);
 
-/// A transaction keeps its place between two statements for as long as a statement executes here:
-/// by then, whoever was let in instead would have taken as much as was lost by not letting him in.
-/// At most so long.
-const PAUSE_MAX: Micros = Micros::from_millis(20);
-
 /// Decaying means of short transactions.
 #[derive(Debug)]
 pub(crate) struct Pulse {
-    /// Seconds for which a short statement executes.
-    statement: f64,
-    statements: f64,
     held: f64,
     squares: f64,
     count: f64,
@@ -34,8 +26,7 @@ pub(crate) struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        let [statement, statements, held, squares, count] = [0.0; 5];
-        Self { statement, statements, held, squares, count, tau: LONG_MIN }
+        Self { held: 0.0, squares: 0.0, count: 0.0, tau: LONG_MIN }
     }
 }
 
@@ -46,17 +37,6 @@ impl Pulse {
         self.held += (held - self.held) / self.count;
         self.squares += (held * held - self.squares) / self.count;
         self.tau = micros(LONG * self.held).clamp(LONG_MIN, LONG_MAX);
-    }
-
-    /// A short statement has executed for so many seconds.
-    pub(crate) fn executed(&mut self, seconds: f64) {
-        self.statements = (self.statements + 1.0).min(LAST);
-        self.statement += (seconds - self.statement) / self.statements;
-    }
-
-    /// For how long a transaction keeps its place while nothing of it executes.
-    pub(crate) fn pause(&self) -> Micros {
-        micros(self.statement).min(PAUSE_MAX)
     }
 
     /// From when on a statement is long.

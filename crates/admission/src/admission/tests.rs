@@ -152,39 +152,10 @@ fn what_idles_in_a_transaction_does_not_count_as_executing() {
     for ticket in [first, second, third] {
         admission.works(ticket, at(7));
     }
-    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0 });
     assert_eq!(end(&mut admission, first, at(8)), [], "two execute where one may");
     assert_eq!(end(&mut admission, second, at(9)), []);
     assert_eq!(end(&mut admission, third, at(10)), [fourth]);
-}
-
-#[test]
-fn a_transaction_keeps_its_place_for_as_long_as_a_statement_takes() {
-    let mut admission = adaptive(9, 2, 2);
-    let [one, other] = [0; 2].map(|time| granted(request(&mut admission, WEB, at(time))));
-    let third = queued(request(&mut admission, WEB, at(1)));
-    // Statements take 4 ms here.
-    admission.rests(one, Fingerprint::NONE, at(4));
-    admission.tick(at(7));
-    assert_eq!(all_next(&mut admission, at(7)), []);
-    admission.works(one, at(7));
-    admission.rests(one, Fingerprint::NONE, at(11));
-    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 1, pausing: 1 });
-    admission.tick(at(14));
-    assert_eq!(all_next(&mut admission, at(14)), []);
-    admission.tick(at(15));
-    assert_eq!(all_next(&mut admission, at(15)), [third]);
-    assert_eq!(admission.levels().counts, Counts { executing: 2, long: 0, idle: 1, pausing: 0 });
-    // Where nothing executes nobody keeps a place: no end would call who waits.
-    let fourth = queued(request(&mut admission, WEB, at(15)));
-    admission.rests(third, Fingerprint::NONE, at(16));
-    assert_eq!(all_next(&mut admission, at(16)), []);
-    admission.rests(other, Fingerprint::NONE, at(16));
-    assert_eq!(all_next(&mut admission, at(16)), [fourth]);
-    for ticket in [one, third, other] {
-        admission.works(ticket, at(17));
-    }
-    assert_eq!(admission.levels().counts, Counts { executing: 4, long: 0, idle: 0, pausing: 0 });
 }
 
 #[test]
@@ -196,9 +167,9 @@ fn a_statement_that_turns_out_to_be_long_makes_room() {
     assert_eq!(all_next(&mut admission, at(249)), []);
     admission.tick(at(250));
     assert_eq!(all_next(&mut admission, at(250)), [second]);
-    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 1, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 1, idle: 0 });
     assert_eq!(end(&mut admission, report, at(900)), []);
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
 }
 
 #[test]
@@ -222,7 +193,7 @@ fn a_statement_known_to_be_long_waits_for_its_own_lane_only() {
     let first = granted(admission.request(report(at(0)), at(0)));
     admission.end(first, Some(REPORT), at(3000));
     let running = granted(admission.request(report(at(3001)), at(3001)));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
     let waiting = queued(admission.request(report(at(3002)), at(3002)));
     // The short ones pass, and it gets its turn nevertheless.
     for _ in 0..4 {
@@ -238,15 +209,15 @@ fn opening_a_connection_is_no_statement() {
     let mut admission = adaptive(9, 4, 1);
     let first = granted(request(&mut admission, WEB, at(0)));
     admission.tick(at(400));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
     admission.connected(first, at(500));
-    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0 });
     // One that is known to be long stays in its lane.
     admission.end(first, Some(REPORT), at(3500));
     let report = Ask { statement: REPORT, ..ask(WEB, at(3500)) };
     let second = granted(admission.request(report, at(3500)));
     admission.connected(second, at(3600));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
 }
 
 #[test]
@@ -446,8 +417,7 @@ fn a_window_tells_what_happened_after_it_had_settled() {
     let near = |value: f64, expected: f64| (value - expected).abs() < 1e-6;
     assert_eq!((window.at, window.length), (at(100), Micros::from_millis(80)));
     assert_eq!((window.limit, window.ceiling, window.done), (1, 5, 0));
-    // Who pauses counts as executing, too.
-    assert!(near(window.executing, 1.125) && near(window.idle, 0.125), "{window:?}");
+    assert!(near(window.executing, 1.0) && near(window.idle, 0.125), "{window:?}");
     assert!(near(window.saturated, 0.25), "{window:?}");
     assert!(windows.try_recv().is_err());
 }
