@@ -146,8 +146,9 @@ async fn a_dyno_has_no_more_processes_than_its_size_allows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_output_holds_nobody_up() {
     let Some(cage) = cage(|_| ()) else { return };
-    let procfile = "worker: yes 'all work and no play' | head -c 10000000; echo; echo done$((1)); \
-                    exec sleep 1000";
+    // 1 GiB, in lines of 8 KiB.
+    let procfile = "worker: yes \"$(printf %8191s 'all work and no play')\" | head -c 1G; \
+                    echo done$((1)); exec sleep 1000";
     let stage = measured(&cage, procfile, "worker=0").await;
     // This reader reads nothing while it lasts.
     let mut slow = stage.hub.tail(platform::LogFilter::default().last(0));
