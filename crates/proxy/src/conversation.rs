@@ -202,7 +202,7 @@ impl Conversation {
     /// Whether a batch or query before the present one is not answered yet: an error in it may have
     /// the server discard what it was told there.
     pub(crate) fn is_behind(&self) -> bool {
-        self.expected.iter().any(|expect| expect.ends_request())
+        self.pending.len() > usize::from(self.batch != Batch::None)
     }
 
     /// The statement of the oldest request under way.

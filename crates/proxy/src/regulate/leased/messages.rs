@@ -197,8 +197,9 @@ impl Leased<'_> {
         if !statements.has(id) {
             return false;
         }
-        if statements.is_unproven(id) {
-            match self.talk.conversation.preparing(Some(id)) {
+        let conversation = &self.talk.conversation;
+        if statements.is_unproven(id) && conversation.is_behind() {
+            match conversation.preparing(Some(id)) {
                 None => statements.proven(id),
                 Some(Within::ThisBatch) => {}
                 Some(Within::EarlierBatch) => {
@@ -250,13 +251,15 @@ impl Leased<'_> {
         let id = OnServer::Of(self.talk.unnamed_id());
         let on_server = self.server.statements.unnamed;
         let conversation = &self.talk.conversation;
+        let is_behind = conversation.is_behind();
         if let Some(unnamed) = &self.talk.unnamed {
-            if on_server != id || conversation.preparing(None) == Some(Within::EarlierBatch) {
+            let falls = || conversation.preparing(None) == Some(Within::EarlierBatch);
+            if on_server != id || (is_behind && falls()) {
                 statements::put_parse(&mut self.talk.inserted, b"", &unnamed.content);
                 self.server.statements.unnamed = id;
                 self.expect(Expect::Parse(None, Shown::Nobody), times);
             }
-        } else if on_server != id && (on_server != OnServer::Nobodys || conversation.is_behind()) {
+        } else if on_server != id && (on_server != OnServer::Nobodys || is_behind) {
             Target::Statement(b"").put_close(&mut self.talk.inserted);
             self.server.statements.unnamed = OnServer::Nobodys;
             self.expect(Expect::Close(Shown::Nobody), times);
