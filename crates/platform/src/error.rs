@@ -80,7 +80,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nobody serves this app.
-    #[error("not running: nobody answers at {}; start it with `surgetank up`", path.display())]
+    #[error(
+        "not running: nobody answers at {}; start it with `surgetank up` in this folder",
+        path.display()
+    )]
     NotRunning {
         /// The control socket that was tried.
         path: PathBuf,

@@ -51,9 +51,23 @@ impl Exit {
         if is_broken_pipe(&error) {
             return Self::Good;
         }
-        crate::out::talk(&format!("surgetank: {error:#}"));
+        crate::out::talk(&format!("surgetank: {}", one_line(&error)));
         if error.is::<Unavailable>() { Self::Unavailable } else { Self::Failed }
     }
+}
+
+/// An error with its causes, each said once: many errors quote their cause themselves.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |mut line, cause| {
+        if line.is_empty() {
+            return cause;
+        }
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+        line
+    })
 }
 
 /// `surgetank logs | head` ends when `head` has enough: that is no failure.
@@ -76,5 +90,20 @@ impl From<Exit> for ExitCode {
             Exit::Passed(code) => code,
         };
         Self::from(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow!("no such file").context("cannot read x: no such file; make one");
+        assert_eq!(one_line(&error), "cannot read x: no such file; make one");
+        let error = anyhow!("permission denied").context("/etc/x").context("reading settings");
+        assert_eq!(one_line(&error), "reading settings: /etc/x: permission denied");
     }
 }

@@ -12,6 +12,8 @@ use super::filter::LogFilter;
 
 /// Lines a slow reader may be behind; Logplex displaces the oldest of 1024.
 const TAIL_LINES: usize = 1024;
+/// While lines are lost all the time.
+const LOSS_TOLD_EVERY: Micros = Micros::from_secs(1);
 
 /// A live view of the log. Dropping it ends it.
 #[derive(Debug)]
@@ -48,7 +50,8 @@ impl Tail {
 
     /// The next line; `None` once the hub is closed and all lines are read.
     ///
-    /// Where lines were lost, the next one is the notice `Error L11 (Tail buffer overflow)`.
+    /// Where lines were lost, the next one is the notice `Error L11 (Tail buffer overflow)`; while
+    /// a flood goes on, one a second tells of all that were lost meanwhile.
     /// Cancellation safe: a line is taken only when it is returned.
     pub async fn next(&mut self) -> Option<Arc<LogEntry>> {
         if let Some(entry) = self.history.pop_front() {
@@ -104,6 +107,8 @@ pub(super) struct Ring {
 struct Lines {
     queue: VecDeque<Arc<LogEntry>>,
     lost: Option<Loss>,
+    /// When a loss was told last.
+    told: Option<Micros>,
     closed: bool,
 }
 
@@ -136,7 +141,7 @@ impl Ring {
 
     fn take(&self, clock: Clock, overflow: Overflow) -> Taken {
         let mut lines = self.lines.lock();
-        if let Some(loss) = lines.lost.take() {
+        if let Some(loss) = lines.loss_due(clock) {
             return Taken::Line(Arc::new(loss.notice(clock.now(), overflow)));
         }
         match lines.queue.pop_front() {
@@ -144,6 +149,20 @@ impl Ring {
             None if lines.closed => Taken::Closed,
             None => Taken::Nothing,
         }
+    }
+}
+
+impl Lines {
+    /// The loss that is to be told now: not each of a flood, or every other line would be one.
+    fn loss_due(&mut self, clock: Clock) -> Option<Loss> {
+        self.lost?;
+        let now = clock.now();
+        let lately = self.told.is_some_and(|told| now.since(told) < LOSS_TOLD_EVERY);
+        if lately && !self.queue.is_empty() {
+            return None;
+        }
+        self.told = Some(now);
+        self.lost.take()
     }
 }
 

@@ -104,6 +104,32 @@ async fn a_slow_tail_loses_the_oldest_lines_and_is_told() {
     assert_eq!(&*tail.next().await.unwrap().text, "1976");
 }
 
+#[tokio::test]
+async fn a_flood_is_told_once_a_second_and_when_it_is_over() {
+    let hub = LogHub::new(Clock::start());
+    let mut tail = hub.tail(all(0));
+    let mut notices = Vec::new();
+    // It reads one line while six thousand come, again and again.
+    for _ in 0..100 {
+        for number in 0..6000 {
+            hub.write(Source::App, "web.1", &number.to_string());
+        }
+        let entry = tail.next().await.unwrap();
+        notices.extend((entry.source == Source::Heroku).then_some(entry));
+    }
+    assert!(notices.len() <= 20, "{}", notices.len());
+    hub.close();
+    let mut lines = 100 - notices.len();
+    while let Some(entry) = tail.next().await {
+        if entry.source == Source::Heroku { notices.push(entry) } else { lines += 1 }
+    }
+    let dropped = notices.iter().map(|notice| {
+        let (_, rest) = notice.text.split_once("dropped ").unwrap();
+        rest.split(' ').next().unwrap().parse::<usize>().unwrap()
+    });
+    assert_eq!(dropped.sum::<usize>() + lines, 600_000, "each line is read or told as lost");
+}
+
 async fn drained(bytes: &[u8]) -> (Vec<String>, Vec<Event>) {
     let clock = Clock::start();
     let hub = LogHub::new(clock);

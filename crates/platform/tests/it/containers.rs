@@ -103,8 +103,9 @@ fn is_root() -> bool {
 /// Control groups of the dynos of this run.
 fn cgroups_of(run: &str) -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("Linux");
-    let places = mounts.lines().filter(|line| line.starts_with("cgroup"));
-    let places = places.filter_map(|line| line.split(' ').nth(1)).map(|at| Path::new(at).join(run));
+    let places = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let places = places.filter(|fields| fields[2].starts_with("cgroup"));
+    let places = places.map(|fields| Path::new(fields[1]).join(run));
     let groups = |place: PathBuf| std::fs::read_dir(place).into_iter().flatten().flatten();
     places.flat_map(groups).map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }

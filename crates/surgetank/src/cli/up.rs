@@ -247,9 +247,8 @@ pub(crate) fn app_name() -> anyhow::Result<String> {
 pub(crate) fn control<T>(work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let app_dir = std::env::current_dir()?;
     on_runtime(async {
-        let client = Client::find(&sockets(&app_dir)).await.map_err(|error| {
-            Unavailable(format!("{error}; start the app with `surgetank up` in this folder"))
-        })?;
+        let found = Client::find(&sockets(&app_dir)).await;
+        let client = found.map_err(|error| Unavailable(error.to_string()))?;
         work(client).await
     })
 }
