@@ -20,9 +20,6 @@ use crate::staging::{self, ANY_PORT, Database, Staging};
 const MAX_CONNECTIONS: u32 = 20;
 /// Customers give up after this.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The incident's rate, as a share of what the shop can serve without pause: the hour in which
-/// more customers come than can be served at once.
-const BUSY: f64 = 1.3;
 /// How long the shop's capacity is measured, each time.
 const MEASURE: Duration = Duration::from_secs(2);
 /// How often: another program's work may spoil one measurement, so the best one counts.
@@ -75,7 +72,9 @@ impl Stage {
             progress: progress.clone(),
         };
         progress.now("measuring what the shop can serve on this machine");
-        stage.rate = stage.capacity(options.seed).await? * BUSY;
+        // The hour in which as many customers come as can just be served: while a dyno is away,
+        // more than can be. Even more no pool could help, for nobody could serve them.
+        stage.rate = stage.capacity(options.seed).await?;
         Ok(stage)
     }
 
