@@ -33,8 +33,11 @@ use regime::{Levels, Look, Regime};
 
 /// The limit on a database that nothing is known of.
 const COLD: f64 = 8.0;
-/// The elasticity that is sought.
+/// The elasticity that is sought,
 const TARGET: f64 = 0.06;
+/// from this limit on. Below, one statement more is a large step that makes nobody wait much, and
+/// a limit so small that a core idles between two statements still gains some.
+const SMALL: f64 = 6.0;
 /// How much of the gap to it one pair closes.
 const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
@@ -268,8 +271,9 @@ impl Law {
         let (e, error) = (self.elasticity(), self.error());
         // More short statements take from the long ones what they gain themselves.
         let rivals = self.long;
+        let target = TARGET * (self.centre / self.part.share / SMALL).min(1.0);
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
-        let gap = (e - taken - TARGET).clamp(-1.0, 1.0);
+        let gap = (e - taken - target).clamp(-1.0, 1.0);
         let sure = gap.abs() / (1.5 * error);
         let urgency = if e < -0.05 {
             STEEP_DOWN
