@@ -271,9 +271,8 @@ impl Law {
         let (e, error) = (self.elasticity(), self.error());
         // More short statements take from the long ones what they gain themselves.
         let rivals = self.long;
-        let target = TARGET * (self.centre / self.part.share / SMALL).min(1.0);
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
-        let gap = (e - taken - target).clamp(-1.0, 1.0);
+        let gap = (e - taken - self.target()).clamp(-1.0, 1.0);
         let sure = gap.abs() / (1.5 * error);
         let urgency = if e < -0.05 {
             STEEP_DOWN
@@ -317,6 +316,11 @@ impl Law {
         } else {
             self.probe_anew();
         }
+    }
+
+    /// The elasticity that is sought where the limit of all is as large as now.
+    fn target(&self) -> f64 {
+        TARGET * (self.centre / self.part.share / SMALL).min(1.0)
     }
 
     fn note_usage(&mut self, window: &Window) {

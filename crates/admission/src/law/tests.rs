@@ -73,6 +73,19 @@ fn the_knee_is_found_from_below_and_from_above() {
 }
 
 #[test]
+fn a_small_limit_is_kept_for_less_than_a_large_one() {
+    // Each gains less than is worth a statement more where there are many.
+    fn slope(limit: f64) -> f64 {
+        1000.0 * limit.powf(0.04)
+    }
+    for seed in 0..8 {
+        let mut law = Law::remembering(seed, 3);
+        Toy::new(slope).drive(&mut law, 120);
+        assert!((3.0..4.5).contains(&centre(&law)), "seed {seed}: {}", centre(&law));
+    }
+}
+
+#[test]
 fn another_load_is_noticed_while_the_law_rests() {
     for seed in 0..8 {
         let mut law = Law::new(seed);

@@ -141,8 +141,8 @@ impl Ring {
 
     fn take(&self, clock: Clock, overflow: Overflow) -> Taken {
         let mut lines = self.lines.lock();
-        if let Some(loss) = lines.loss_due(clock) {
-            return Taken::Line(Arc::new(loss.notice(clock.now(), overflow)));
+        if let Some(notice) = lines.notice_due(clock, overflow) {
+            return Taken::Line(Arc::new(notice));
         }
         match lines.queue.pop_front() {
             Some(entry) => Taken::Line(entry),
@@ -153,8 +153,8 @@ impl Ring {
 }
 
 impl Lines {
-    /// The loss that is to be told now: not each of a flood, or every other line would be one.
-    fn loss_due(&mut self, clock: Clock) -> Option<Loss> {
+    /// What is to be told of losses now: not each of a flood, or every other line would be one.
+    fn notice_due(&mut self, clock: Clock, overflow: Overflow) -> Option<LogEntry> {
         self.lost?;
         let now = clock.now();
         let lately = self.told.is_some_and(|told| now.since(told) < LOSS_TOLD_EVERY);
@@ -162,7 +162,7 @@ impl Lines {
             return None;
         }
         self.told = Some(now);
-        self.lost.take()
+        self.lost.take().map(|loss| loss.notice(now, overflow))
     }
 }
 

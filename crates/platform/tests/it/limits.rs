@@ -50,6 +50,7 @@ async fn a_dyno_over_its_quota_is_told_again_and_again_and_lives() {
     let first = lines.iter().position(|line| line.contains("Error R14")).unwrap();
     let (megabytes, share) = told(&lines[first - 1]);
     assert!((512..1024).contains(&megabytes), "{}", lines[first - 1]);
+    assert!(share >= 100.0, "{}", lines[first - 1]);
     assert!((share - f64::from(megabytes) / 5.12).abs() < 0.2, "{}", lines[first - 1]);
     let sample = &lines[first - 2];
     for part in [
