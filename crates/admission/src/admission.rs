@@ -1,8 +1,9 @@
 //! The facade: who may execute, who waits, and who is next.
 //!
 //! A *transaction* asks for a place, gets it now or later, executes and idles in turns, and ends.
-//! A new one is let in if fewer short statements execute than the limit, long ones above their own
-//! limit counted with them, and if a server connection can be had. Statements of an open
+//! A new one is let in if fewer places are taken than the limit, and if a server connection can be
+//! had. A short statement that executes takes one, a transaction keeps its own through a short
+//! pause, and long statements above their own limit take some, too. Statements of an open
 //! transaction never wait: they may hold what the others wait for.
 
 use trace::{DynoId, Fingerprint, Micros};
@@ -73,6 +74,9 @@ pub struct Admission {
     fair: Fair,
     /// Of which a short statement executes, the oldest first.
     executing: Chain,
+    /// Of which nothing executes for so short a time that they keep their place, the first to do so
+    /// first.
+    pausing: Chain,
     counts: Counts,
     /// Most connections.
     cap: u32,
@@ -100,6 +104,7 @@ impl Admission {
             book: Book::default(),
             fair: Fair::default(),
             executing: Chain::default(),
+            pausing: Chain::default(),
             counts: Counts::default(),
             cap,
             reach: u32::MAX,
@@ -205,15 +210,14 @@ impl Admission {
             return;
         }
         self.advance(now);
+        let was_long = self.book.at(ticket.index()).state == State::Long;
         self.statement_ended(ticket.index(), Some(statement), now);
-        let entry = self.book.at_mut(ticket.index());
-        (entry.state, entry.since) = (State::Idle, now);
-        self.counts.idle += 1;
+        self.idle(ticket.index(), was_long, now);
     }
 
     /// After [`Self::rests`]: something executes again.
     pub fn works(&mut self, ticket: Ticket, now: Micros) {
-        if !self.book.has(ticket) || self.book.at(ticket.index()).state != State::Idle {
+        if !self.book.has(ticket) || !self.book.at(ticket.index()).state.idles() {
             return;
         }
         self.advance(now);

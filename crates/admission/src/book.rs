@@ -35,8 +35,17 @@ pub(crate) enum State {
     Executing,
     /// A statement executes in the lane of long ones.
     Long,
+    /// It is open, and nothing executes; but only for so short a time that it keeps its place.
+    Pausing,
     /// It is open, and nothing executes.
     Idle,
+}
+
+impl State {
+    /// Whether it is open and nothing executes.
+    pub(crate) fn idles(self) -> bool {
+        matches!(self, Self::Pausing | Self::Idle)
+    }
 }
 
 /// Which queue a transaction waits in.

@@ -14,6 +14,8 @@ pub struct Counts {
     pub long: u32,
     /// Transactions that are open, and nothing executes.
     pub idle: u32,
+    /// Of those: that do so only for so short a time that they keep their place.
+    pub pausing: u32,
 }
 
 impl Counts {
@@ -53,7 +55,7 @@ impl Meter {
     pub(crate) fn advance(&mut self, now: Micros, counts: Counts, is_saturated: bool) {
         let span = now.since(self.now.max(self.from)).0;
         self.now = self.now.max(now);
-        self.executing += span * u64::from(counts.executing);
+        self.executing += span * u64::from(counts.executing + counts.pausing);
         self.long += span * u64::from(counts.long);
         self.idle += span * u64::from(counts.idle);
         if is_saturated {

@@ -15,9 +15,19 @@ const LONG_MAX: Micros = Micros::from_secs(10);
 const STANDS: f64 = 20.0;
 const STANDS_MIN: Micros = Micros::from_secs(1);
 
+/// A transaction keeps its place between two statements for so many times what a statement executes
+/// here: whoever is let in instead stays for about as long. At least for a client's round trip, and
+/// never for as long as a client thinks.
+const PAUSE: f64 = 2.0;
+const PAUSE_MIN: Micros = Micros::from_millis(2);
+const PAUSE_MAX: Micros = Micros::from_millis(20);
+
 /// Decaying means of short transactions.
 #[derive(Debug)]
 pub(crate) struct Pulse {
+    /// Seconds for which a short statement executes.
+    statement: f64,
+    statements: f64,
     held: f64,
     squares: f64,
     count: f64,
@@ -26,7 +36,8 @@ pub(crate) struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { held: 0.0, squares: 0.0, count: 0.0, tau: LONG_MIN }
+        let [statement, statements, held, squares, count] = [0.0; 5];
+        Self { statement, statements, held, squares, count, tau: LONG_MIN }
     }
 }
 
@@ -37,6 +48,17 @@ impl Pulse {
         self.held += (held - self.held) / self.count;
         self.squares += (held * held - self.squares) / self.count;
         self.tau = micros(LONG * self.held).clamp(LONG_MIN, LONG_MAX);
+    }
+
+    /// A short statement has executed for so many seconds.
+    pub(crate) fn executed(&mut self, seconds: f64) {
+        self.statements = (self.statements + 1.0).min(LAST);
+        self.statement += (seconds - self.statement) / self.statements;
+    }
+
+    /// For how long a transaction keeps its place while nothing of it executes.
+    pub(crate) fn pause(&self) -> Micros {
+        micros(PAUSE * self.statement).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
     /// From when on a statement is long.

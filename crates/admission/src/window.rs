@@ -19,7 +19,8 @@ pub struct Window {
     /// The same of the quickest they ever were, in seconds: what they would have taken with nobody
     /// in their way.
     pub quick: f64,
-    /// How many short statements executed, as a mean over the time.
+    /// How many short statements executed, as a mean over the time, and how many transactions kept
+    /// the place of one for a moment.
     pub executing: f64,
     /// How many long statements executed, as a mean over the time.
     pub long: f64,

@@ -26,6 +26,7 @@ mod control;
 mod lease;
 mod opening;
 mod outage;
+mod places;
 mod refusal;
 mod share;
 mod warm;
@@ -83,6 +84,8 @@ pub(crate) struct Gate {
     patience: AtomicU64,
     /// Whether it matters now which statement a request begins with.
     curious: AtomicBool,
+    /// Fires when somebody waits for a place that is kept.
+    kept: Notify,
 }
 
 #[derive(Debug)]
@@ -104,6 +107,8 @@ struct State {
     /// For how many connections of ours the server has room, if that is known.
     room: Option<u32>,
     allies: Allies,
+    /// Whether it is watched when the next kept place becomes free.
+    watched: bool,
     /// Somebody wants to borrow the next connection that is free.
     borrower: Option<borrowed::Borrower>,
     /// Server connections with lower numbers are closed when they are given back.
@@ -188,6 +193,7 @@ impl Gate {
             budget,
             room: None,
             allies: Allies::new(terms.confers()),
+            watched: false,
             borrower: None,
             fresh_from: 0,
             quiet: Arc::default(),
@@ -198,6 +204,7 @@ impl Gate {
             label: label.into(),
             patience: AtomicU64::new(0),
             curious: AtomicBool::new(false),
+            kept: Notify::new(),
         };
         gate.set_patience(terms.patience);
         gate.lock().keep_to_budget(Micros::ZERO);
@@ -233,6 +240,7 @@ impl Gate {
                 let waiting = self.wait(&mut state, ticket, call);
                 // A slot of the law may have ended just now, and the limit be higher.
                 state.wake(arrived);
+                self.keep_places(&mut state);
                 Asked::Queued(waiting)
             }
         }
@@ -316,11 +324,12 @@ pub(crate) const UNKNOWN: u32 = 20;
 /// No cap of ours.
 const UNBOUNDED: u32 = 100_000;
 
-/// A sample of the pool. Its limit is how many leases there may be just now: as many as may
-/// execute, beside those whose transactions idle and the long ones in their lane.
+/// A sample of the pool. Its limit is how many leases there may be just now: as many as there are
+/// places, beside those whose transactions idle without one and the long ones in their lane.
 fn sample(levels: &Levels, open: u32, at: Micros) -> PoolSampled {
     let counts = levels.counts;
-    let beside = counts.idle.saturating_add(counts.long.min(levels.long_limit));
+    let idle = counts.idle.saturating_sub(counts.pausing);
+    let beside = idle.saturating_add(counts.long.min(levels.long_limit));
     PoolSampled {
         at,
         limit: levels.limit.saturating_add(beside).min(levels.ceiling),

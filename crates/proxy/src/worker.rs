@@ -109,7 +109,7 @@ impl Worker {
             accepting.spawn(rounds::sample(Arc::clone(&worker.shared)));
             if worker.shared.mode == Mode::Regulate {
                 accepting.spawn(rounds::tend(Arc::clone(&worker.shared), worker.number));
-                accepting.spawn(rounds::confer(Arc::clone(&worker.shared), worker.number));
+                accepting.spawn(rounds::attend(Arc::clone(&worker.shared), worker.number));
             }
         }
         let mut grace = Duration::ZERO;

@@ -49,6 +49,7 @@ enum What {
     IsBack(u32),
     Continues(u32),
     Settled,
+    PlaceFreed,
     SlotEnds,
     Tick,
 }
@@ -113,6 +114,8 @@ struct World<'a> {
     disk: Station,
     rows: Vec<Row>,
     blocked: u32,
+    /// Whether it is looked again when a place that was kept becomes free.
+    awaits_place: bool,
     transactions: Vec<Transaction>,
     free: Vec<u32>,
     gates: Vec<Gate>,
@@ -169,6 +172,7 @@ impl<'a> World<'a> {
             disk: Station::new(database.channels, database.thrash, Crowding::Quadratic),
             rows: vec![Row::default(); rows],
             blocked: 0,
+            awaits_place: false,
             transactions: Vec::new(),
             free: Vec::new(),
             gates: (0..scenario.proxies).map(|_| gate()).collect(),
@@ -253,6 +257,10 @@ impl<'a> World<'a> {
             What::Settled => self.meter = Meter::begin(self.now),
             What::SlotEnds => self.slot_ends(),
             What::Tick => self.tick(),
+            What::PlaceFreed => {
+                self.awaits_place = false;
+                self.look_again();
+            }
         }
     }
 
@@ -321,6 +329,14 @@ impl<'a> World<'a> {
 
     fn share(&mut self) {
         gate::share(&mut self.gates, self.decision, self.scenario.database.connections);
+    }
+
+    /// A place that was kept through a pause may be free.
+    fn look_again(&mut self) {
+        if let Door::Admission(admission) = &mut self.door {
+            admission.tick(micros(self.now));
+        }
+        self.admit_all();
     }
 
     fn tick(&mut self) {

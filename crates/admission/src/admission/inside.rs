@@ -19,10 +19,11 @@ impl Admission {
 
     /// Whether a new transaction may begin in this lane.
     pub(super) fn has_room(&self, lane: Lane) -> bool {
-        let Counts { executing, long, .. } = self.counts;
+        let Counts { executing, long, pausing, .. } = self.counts;
         let may_execute = match lane {
             Lane::Short => {
-                executing + long.saturating_sub(self.decision.long) < self.decision.limit
+                let surplus = long.saturating_sub(self.decision.long);
+                executing + pausing + surplus < self.decision.limit
             }
             Lane::Long => long < self.decision.long,
         };
@@ -46,9 +47,34 @@ impl Admission {
         {
             self.becomes_long(oldest);
         }
+        let pause = self.pulse.pause();
+        while let Some(oldest) = self.pausing.first()
+            && self.book.at(oldest).since + pause <= now
+        {
+            self.pause_ended(oldest);
+        }
         if now >= self.slot_ends {
             self.slot_ended(now);
         }
+    }
+
+    /// A transaction that holds a connection does nothing just now.
+    pub(super) fn idle(&mut self, index: u32, was_long: bool, now: Micros) {
+        let entry = self.book.at_mut(index);
+        (entry.state, entry.since) = (State::Idle, now);
+        self.counts.idle += 1;
+        if !was_long {
+            entry.state = State::Pausing;
+            self.counts.pausing += 1;
+            self.pausing.push(&mut self.book, index);
+        }
+    }
+
+    /// It does nothing for longer than a pause: others may have its place.
+    fn pause_ended(&mut self, index: u32) {
+        self.pausing.remove(&mut self.book, index);
+        self.counts.pausing -= 1;
+        self.book.at_mut(index).state = State::Idle;
     }
 
     pub(super) fn becomes_long(&mut self, index: u32) {
@@ -94,7 +120,7 @@ impl Admission {
 
     /// A transaction that holds a connection does nothing any more.
     pub(super) fn leave_state(&mut self, index: u32, statement: Option<Fingerprint>, now: Micros) {
-        if self.book.at(index).state == State::Idle {
+        if self.book.at(index).state.idles() {
             self.idle_ended(index, now);
         } else {
             self.statement_ended(index, statement, now);
@@ -103,6 +129,9 @@ impl Admission {
 
     pub(super) fn idle_ended(&mut self, index: u32, now: Micros) {
         self.counts.idle -= 1;
+        if self.book.at(index).state == State::Pausing {
+            self.pause_ended(index);
+        }
         let held = u64::from(self.counts.held());
         if held * 5 > u64::from(self.most()) * SCARCE_FIFTHS {
             let entry = self.book.at_mut(index);
@@ -128,9 +157,12 @@ impl Admission {
                 self.counts.executing -= 1;
             }
             State::Long => self.counts.long -= 1,
-            State::Free | State::Waiting | State::Idle => {}
+            State::Free | State::Waiting | State::Pausing | State::Idle => {}
         }
         if let Some(statement) = statement {
+            if lane == Lane::Short {
+                self.pulse.executed(took);
+            }
             self.book.at_mut(index).work += self.costs.observe(statement, took);
         }
     }

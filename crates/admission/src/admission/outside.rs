@@ -61,6 +61,15 @@ impl Admission {
         }
     }
 
+    /// When the next place that is kept for a transaction in a pause becomes free, if somebody
+    /// waits: nothing that calls him need happen by then. To be told ([`Self::tick`]) at that time.
+    #[must_use]
+    pub fn place_freed(&self) -> Option<Micros> {
+        let matters = self.law.is_some() && self.fair.waiting(Lane::Short) > 0;
+        let first = self.pausing.first().filter(|_| matters)?;
+        Some(self.book.at(first).since + self.pulse.pause())
+    }
+
     /// Another cap from now on; what is above it ends by itself.
     pub fn set_cap(&mut self, cap: u32) {
         self.cap = cap;

@@ -142,20 +142,49 @@ fn what_idles_in_a_transaction_does_not_count_as_executing() {
     let first = granted(request(&mut admission, WEB, at(0)));
     let second = queued(request(&mut admission, WEB, at(1)));
     admission.rests(first, Fingerprint::NONE, at(2));
-    assert_eq!(all_next(&mut admission, at(2)), [second]);
-    admission.rests(second, Fingerprint::NONE, at(3));
-    let third = granted(request(&mut admission, WEB, at(4)));
+    // For longer than a pause, that is.
+    admission.tick(at(6));
+    assert_eq!(all_next(&mut admission, at(6)), [second]);
+    admission.rests(second, Fingerprint::NONE, at(7));
+    let third = granted(request(&mut admission, WEB, at(10)));
     // The cap on connections holds for idle ones too.
-    admission.rests(third, Fingerprint::NONE, at(5));
-    let fourth = queued(request(&mut admission, WEB, at(6)));
+    admission.rests(third, Fingerprint::NONE, at(11));
+    let fourth = queued(request(&mut admission, WEB, at(15)));
     // Statements of open transactions wait for nobody, whatever the limit.
     for ticket in [first, second, third] {
-        admission.works(ticket, at(7));
+        admission.works(ticket, at(16));
     }
-    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0 });
-    assert_eq!(end(&mut admission, first, at(8)), [], "two execute where one may");
-    assert_eq!(end(&mut admission, second, at(9)), []);
-    assert_eq!(end(&mut admission, third, at(10)), [fourth]);
+    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0, pausing: 0 });
+    assert_eq!(end(&mut admission, first, at(17)), [], "two execute where one may");
+    assert_eq!(end(&mut admission, second, at(18)), []);
+    assert_eq!(end(&mut admission, third, at(19)), [fourth]);
+}
+
+#[test]
+fn a_transaction_keeps_its_place_through_a_short_pause() {
+    let mut admission = adaptive(9, 2, 2);
+    let [one, other] = [0; 2].map(|time| granted(request(&mut admission, WEB, at(time))));
+    let third = queued(request(&mut admission, WEB, at(1)));
+    assert_eq!(admission.place_freed(), None, "both execute");
+    // Statements take 4 ms here: a pause lasts 8.
+    admission.rests(one, Fingerprint::NONE, at(4));
+    assert_eq!(all_next(&mut admission, at(4)), []);
+    assert_eq!(admission.place_freed(), Some(at(12)));
+    admission.works(one, at(11));
+    assert_eq!(admission.place_freed(), None);
+    admission.rests(one, Fingerprint::NONE, at(15));
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 1, pausing: 1 });
+    admission.tick(at(22));
+    assert_eq!(all_next(&mut admission, at(22)), []);
+    admission.tick(at(23));
+    assert_eq!(all_next(&mut admission, at(23)), [third]);
+    assert_eq!(admission.place_freed(), None, "nobody waits");
+    // Back from a long pause it executes beside those who may.
+    admission.works(one, at(24));
+    assert_eq!(admission.levels().counts, Counts { executing: 3, long: 0, idle: 0, pausing: 0 });
+    admission.rests(other, Fingerprint::NONE, at(25));
+    assert_eq!(end(&mut admission, other, at(26)), []);
+    assert_eq!(admission.levels().counts, Counts { executing: 2, long: 0, idle: 0, pausing: 0 });
 }
 
 #[test]
@@ -167,9 +196,9 @@ fn a_statement_that_turns_out_to_be_long_makes_room() {
     assert_eq!(all_next(&mut admission, at(249)), []);
     admission.tick(at(250));
     assert_eq!(all_next(&mut admission, at(250)), [second]);
-    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 1, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 1, idle: 0, pausing: 0 });
     assert_eq!(end(&mut admission, report, at(900)), []);
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
 }
 
 #[test]
@@ -193,7 +222,7 @@ fn a_statement_known_to_be_long_waits_for_its_own_lane_only() {
     let first = granted(admission.request(report(at(0)), at(0)));
     admission.end(first, Some(REPORT), at(3000));
     let running = granted(admission.request(report(at(3001)), at(3001)));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
     let waiting = queued(admission.request(report(at(3002)), at(3002)));
     // The short ones pass, and it gets its turn nevertheless.
     for _ in 0..4 {
@@ -209,15 +238,15 @@ fn opening_a_connection_is_no_statement() {
     let mut admission = adaptive(9, 4, 1);
     let first = granted(request(&mut admission, WEB, at(0)));
     admission.tick(at(400));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
     admission.connected(first, at(500));
-    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 1, long: 0, idle: 0, pausing: 0 });
     // One that is known to be long stays in its lane.
     admission.end(first, Some(REPORT), at(3500));
     let report = Ask { statement: REPORT, ..ask(WEB, at(3500)) };
     let second = granted(admission.request(report, at(3500)));
     admission.connected(second, at(3600));
-    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0 });
+    assert_eq!(admission.levels().counts, Counts { executing: 0, long: 1, idle: 0, pausing: 0 });
 }
 
 #[test]
@@ -408,8 +437,9 @@ fn a_window_tells_what_happened_after_it_had_settled() {
     let (sender, windows) = std::sync::mpsc::channel();
     let mut admission = Admission::new(5, Some(Box::new(Told(sender))));
     let first = granted(request(&mut admission, WEB, at(0)));
-    queued(request(&mut admission, WEB, at(60)));
-    admission.rests(first, Fingerprint(1), at(80));
+    queued(request(&mut admission, WEB, at(50)));
+    admission.rests(first, Fingerprint(1), at(60));
+    admission.tick(at(80));
     assert_eq!(all_next(&mut admission, at(80)).len(), 1);
     admission.end(first, None, at(90));
     admission.tick(at(100));
@@ -417,7 +447,8 @@ fn a_window_tells_what_happened_after_it_had_settled() {
     let near = |value: f64, expected: f64| (value - expected).abs() < 1e-6;
     assert_eq!((window.at, window.length), (at(100), Micros::from_millis(80)));
     assert_eq!((window.limit, window.ceiling, window.done), (1, 5, 0));
-    assert!(near(window.executing, 1.0) && near(window.idle, 0.125), "{window:?}");
-    assert!(near(window.saturated, 0.25), "{window:?}");
+    // Who keeps a place counts as executing.
+    assert!(near(window.executing, 1.0) && near(window.idle, 0.375), "{window:?}");
+    assert!(near(window.saturated, 0.375), "{window:?}");
     assert!(windows.try_recv().is_err());
 }

@@ -129,6 +129,7 @@ impl Lease {
             let mut state = gate.lock();
             state.admission.rests(self.ticket, last.statement, last.at);
             state.wake(last.at);
+            gate.keep_places(&mut state);
         }
     }
 

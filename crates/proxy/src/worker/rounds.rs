@@ -55,11 +55,12 @@ pub(super) async fn tend(shared: Arc<Shared>, worker: usize) {
     }
 }
 
-/// Speaks with other proxies, for each database on its own and for as long as it is one of ours.
-pub(super) async fn confer(shared: Arc<Shared>, worker: usize) {
+/// Speaks with other proxies and watches kept places, for each database on its own and for as long
+/// as it is one of ours.
+pub(super) async fn attend(shared: Arc<Shared>, worker: usize) {
     let mut ticks = interval(TEND_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut speaking: Vec<(Arc<House>, AbortHandle)> = Vec::new();
+    let mut attending: Vec<(Arc<House>, AbortHandle)> = Vec::new();
     let mut tasks = JoinSet::new();
     loop {
         ticks.tick().await;
@@ -68,12 +69,16 @@ pub(super) async fn confer(shared: Arc<Shared>, worker: usize) {
         let has = |houses: &[Arc<House>], one: &Arc<House>| {
             houses.iter().any(|house| Arc::ptr_eq(house, one))
         };
-        let gone = speaking.extract_if(.., |(house, _)| !has(&houses, house));
+        let gone = attending.extract_if(.., |(house, _)| !has(&houses, house));
         gone.for_each(|(_, task)| task.abort());
         for house in houses {
-            if speaking.iter().all(|(one, _)| !Arc::ptr_eq(one, &house)) {
-                let task = tasks.spawn(Arc::clone(&house).confer(worker));
-                speaking.push((house, task));
+            if attending.iter().all(|(one, _)| !Arc::ptr_eq(one, &house)) {
+                let attended = Arc::clone(&house);
+                let task = tasks.spawn(async move {
+                    let gate = Arc::clone(&attended.gate);
+                    tokio::join!(attended.confer(worker), gate.watch_places());
+                });
+                attending.push((house, task));
             }
         }
     }

@@ -128,6 +128,14 @@ impl<'a> World<'a> {
         while let Some(who) = self.next(proxy) {
             self.enters(who);
         }
+        if let Door::Admission(admission) = &self.door
+            && !self.awaits_place
+            && let Some(at) = admission.place_freed()
+        {
+            self.awaits_place = true;
+            // A microsecond later: it must not be too early by a rounding.
+            self.push((at + micros(1e-6)).as_secs_f64().max(self.now), What::PlaceFreed);
+        }
     }
 
     fn next(&mut self, proxy: usize) -> Option<u32> {
