@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use platform::postgres::Cluster;
 
 /// Where poolers are started: nobody proves who he is, and the server is reached by its socket.
@@ -19,7 +21,12 @@ pub struct Site<'a> {
     pub surgetank: &'a Path,
 }
 
-/// A running pooler; dropping it ends it.
+/// How often it is looked whether a pooler has ended by itself, and how many times at most: 5 s.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOKS: u32 = 500;
+
+/// A running pooler; dropping it ends it, in order if it can: what it writes at its end (a profile,
+/// the last block of a recording) is there afterwards.
 #[derive(Debug)]
 pub struct Pooler {
     /// What it is called in tables.
@@ -40,7 +47,16 @@ pub struct Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        // Already gone is as good as killed.
+        // Already gone is as good as ended or killed.
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+        }
+        for _ in 0..LOOKS {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -57,7 +57,7 @@ impl Exit {
 }
 
 /// An error with its causes, each said once: many errors quote their cause themselves.
-fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |mut line, cause| {
         if line.is_empty() {
             return cause;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use proxy::{Knee, Proxy};
 
+use crate::exit::one_line;
+
 /// How often the file is written, if there is anything new.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -34,7 +36,7 @@ impl Knees {
         match read(path) {
             Ok(knees) => knees,
             Err(error) => {
-                tracing::warn!("what was found of the limits is not used: {error:#}");
+                tracing::warn!("what was found of the limits is not used: {}", one_line(&error));
                 Vec::new()
             }
         }
@@ -60,7 +62,7 @@ impl Knees {
             return;
         }
         if let Err(error) = write(path, knees) {
-            tracing::warn!("what was found of the limits is not kept: {error:#}");
+            tracing::warn!("what was found of the limits is not kept: {}", one_line(&error));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Places that transactions keep through a short pause: who waits for one is called when it is
 //! free.
 //!
-//! All else that frees a place is a session's doing, and calls who waits as it does it. A pause that
-//! has lasted too long is nobody's doing.
+//! All else that frees a place is a session's doing, and calls who waits as it does it. A pause
+//! that has lasted too long is nobody's doing.
 
 use std::convert::Infallible;
 

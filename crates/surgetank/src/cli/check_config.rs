@@ -6,7 +6,7 @@ use anyhow::Context;
 use proxy::Upstream;
 
 use crate::config::Source;
-use crate::exit::Exit;
+use crate::exit::{Exit, one_line};
 use crate::out;
 
 /// Print what is wrong with a configuration file, with its place; or what is in effect
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     match Source::of(&args.file).read(upstream.as_ref()) {
         Ok(plan) => out::data(&plan.describe()),
         Err(error) => {
-            out::talk(&format!("{error:#}"));
+            out::talk(&one_line(&error));
             Ok(Exit::BadAnswer)
         }
     }

@@ -13,7 +13,7 @@ use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
 use crate::config::{Plan, Source};
-use crate::exit::Exit;
+use crate::exit::{Exit, one_line};
 use crate::knees::Knees;
 use crate::metrics;
 use crate::out;
@@ -260,7 +260,7 @@ async fn reload(args: &Args, started: &Plan, proxy: &Proxy) -> anyhow::Result<()
         Ok(changes) if changes.is_empty() => out::talk("surgetank: reloaded, nothing changed"),
         Ok(changes) => out::talk(&format!("surgetank: reloaded: {}", changes.join("; "))),
         Err(error) => {
-            out::talk(&format!("surgetank: not reloaded, nothing changed: {error:#}"));
+            out::talk(&format!("surgetank: not reloaded, nothing changed: {}", one_line(&error)));
             return Err(error);
         }
     }

@@ -8,6 +8,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::Service;
+use crate::exit::one_line;
 
 impl Service {
     /// Takes orders for ever.
@@ -29,7 +30,7 @@ impl Service {
                         Order::Reload(answer) => {
                             let done = self.reload(&reload).await;
                             // The admin may have left.
-                            let _ = answer.send(done.map_err(|error| format!("{error:#}")));
+                            let _ = answer.send(done.map_err(|error| one_line(&error)));
                         }
                     },
                 }

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Service;
 use super::control::ControlSocket;
 use super::link::{DESCRIPTORS_MAX, Link, Message, PROTOCOL, Place};
+use crate::exit::one_line;
 use crate::out;
 
 /// How long a successor may take for an answer.
@@ -53,14 +54,14 @@ impl Service {
                             control.leave();
                             return self.release(link, held, proxy).await;
                         }
-                        Err(error) => self.goes_on(&format!("no handover: {error:#}")),
+                        Err(error) => self.goes_on(&format!("no handover: {}", one_line(&error))),
                     }
                 }
                 _ = succeed.recv(), if child.is_none() => {
                     self.notifier.reloading("starting a successor");
                     match start() {
                         Ok(started) => child = Some(started),
-                        Err(error) => self.goes_on(&format!("no successor: {error:#}")),
+                        Err(error) => self.goes_on(&format!("no successor: {}", one_line(&error))),
                     }
                 }
                 ended = exit_of(&mut child) => {
