@@ -257,10 +257,7 @@ impl<'a> World<'a> {
             What::Settled => self.meter = Meter::begin(self.now),
             What::SlotEnds => self.slot_ends(),
             What::Tick => self.tick(),
-            What::PlaceFreed => {
-                self.awaits_place = false;
-                self.look_again();
-            }
+            What::PlaceFreed => self.place_freed(),
         }
     }
 
@@ -332,7 +329,8 @@ impl<'a> World<'a> {
     }
 
     /// A place that was kept through a pause may be free.
-    fn look_again(&mut self) {
+    fn place_freed(&mut self) {
+        self.awaits_place = false;
         if let Door::Admission(admission) = &mut self.door {
             admission.tick(micros(self.now));
         }

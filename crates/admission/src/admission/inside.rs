@@ -58,13 +58,14 @@ impl Admission {
         }
     }
 
-    /// A transaction that holds a connection does nothing just now.
+    /// A transaction that holds a connection does nothing just now. It keeps the place of a short
+    /// statement; a long one had none.
     pub(super) fn idle(&mut self, index: u32, was_long: bool, now: Micros) {
         let entry = self.book.at_mut(index);
-        (entry.state, entry.since) = (State::Idle, now);
+        entry.state = if was_long { State::Idle } else { State::Pausing };
+        entry.since = now;
         self.counts.idle += 1;
         if !was_long {
-            entry.state = State::Pausing;
             self.counts.pausing += 1;
             self.pausing.push(&mut self.book, index);
         }
