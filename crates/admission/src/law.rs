@@ -21,6 +21,7 @@ mod part;
 mod probe;
 mod random;
 mod regime;
+mod watch;
 
 use trace::{LimitCause, LimitChanged, Micros};
 
@@ -29,7 +30,7 @@ use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
 use random::Random;
-use regime::{Levels, Look, Regime};
+use regime::Regime;
 
 /// The limit on a database that nothing is known of.
 const COLD: f64 = 8.0;
@@ -181,13 +182,12 @@ impl Law {
             {
                 self.learn(window, Sample { limit: window.executing, ..sample });
             }
-            _ => {
+            sample => {
                 if window.done == 0 && window.saturated >= SATURATED {
                     // Everybody waits for what takes longer than a slot.
                     self.pace.lengthen(2.0);
                 }
-                self.evidence.fade(0.97);
-                self.probe = self.watch_demand(window);
+                self.watch(window, sample);
             }
         }
         self.decision()
@@ -237,26 +237,9 @@ impl Law {
     /// A saturated slot: evidence.
     fn learn(&mut self, window: &Window, sample: Sample) {
         self.pace.observe(window, sample.seconds);
-        let e = self.evidence.elasticity();
-        let shift = self.centre.ln() - sample.limit.ln();
-        let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        let (noise, doubt) = ((1.0 / sample.done).sqrt(), Levels::doubt(e, shift));
-        match self.regime.look(levels.shifted(e, shift), noise, doubt) {
-            Look::Same => {}
-            Look::Odd => {
-                // Half of a pair in one regime and half in another would show anything at all.
-                self.pace.hurry();
-                self.probe = Probe::rest(1);
-                return;
-            }
-            Look::Another => {
-                self.evidence.fade(0.05);
-                self.pace.restart(window, sample.seconds);
-                self.steady = 0;
-                self.leave_congestion(window);
-                self.probe_anew();
-                return;
-            }
+        let look = self.look(sample, Regime::look);
+        if !self.is_as_before(look, window, sample) {
+            return;
         }
         match self.probe.ended(sample) {
             Outcome::Open => {}

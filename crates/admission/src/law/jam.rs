@@ -2,6 +2,7 @@
 
 use trace::LimitCause;
 
+use super::pace::Pace;
 use super::probe::Probe;
 use super::{COLD, Law, TARGET, UNBOUND};
 use crate::Window;
@@ -37,6 +38,7 @@ impl Law {
             self.set(start, window.at, LimitCause::Congested);
             // How long things took in the crowd, and how many were done, says nothing of now.
             self.know_nothing();
+            self.pace = Pace::after_crowd(window);
         }
     }
 

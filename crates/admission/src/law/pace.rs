@@ -35,17 +35,29 @@ pub(super) struct Pace {
     held: f64,
     held_squares: f64,
     patience: f64,
+    /// Until a first slot was seen: how long those who were let in before hold their connections,
+    /// in seconds.
+    drain: f64,
 }
 
 impl Pace {
     pub(super) const fn new() -> Self {
-        Self { rate: 0.0, held: 0.0, held_squares: 0.0, patience: 1.0 }
+        Self { rate: 0.0, held: 0.0, held_squares: 0.0, patience: 1.0, drain: 0.0 }
+    }
+
+    /// Of a load of which nothing is known, after a crowd that has to leave first: by Little's law
+    /// it takes as long as the crowd is large by the number that leave in a second, if nobody
+    /// enters.
+    pub(super) fn after_crowd(crowd: &Window) -> Self {
+        let rate = f64::from(crowd.done) / crowd.length.as_secs_f64();
+        Self { drain: crowd.executing / rate, ..Self::new() }
     }
 
     /// A slot in which transactions ended.
     pub(super) fn observe(&mut self, window: &Window, seconds: f64) {
         let done = f64::from(window.done);
         let (held, squares) = (window.held / done, window.held_squares / done);
+        self.drain = 0.0;
         if self.rate > 0.0 {
             self.rate += NEW * (done / seconds - self.rate);
             self.held += NEW * (held - self.held);
@@ -70,7 +82,7 @@ impl Pace {
     pub(super) fn slot(&self) -> (Micros, Micros) {
         let base = self.base();
         let measured = (base * self.patience).min(PATIENT_MOST.max(base)).min(MOST);
-        let settle = self.relaxation().min(SETTLE_MOST);
+        let settle = self.relaxation().max(self.drain).min(SETTLE_MOST);
         (micros(measured), micros(settle))
     }
 

@@ -103,6 +103,18 @@ impl Regime {
         Look::Same
     }
 
+    /// The same of a slot in which all that was asked for was let in: how many transactions there
+    /// are, and how much work, is the clients' affair then; how long each takes is not.
+    pub(super) fn look_at_time(&mut self, seen: Levels, noise: f64, doubt: f64) -> Look {
+        let Some(level) = self.level else { return Look::Same };
+        let look = self.look(Levels { held: seen.held, ..level }, noise, doubt);
+        if look == Look::Another {
+            // Its rate is not one that a limit has.
+            self.forget();
+        }
+        look
+    }
+
     /// The limit was moved by `shift` (ln): the levels are expected to follow.
     pub(super) fn moved(&mut self, elasticity: f64, shift: f64) {
         self.level = self.level.map(|level| level.shifted(elasticity, shift));

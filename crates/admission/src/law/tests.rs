@@ -170,6 +170,31 @@ fn a_crowd_that_is_all_let_in_is_found_to_be_one() {
     }
 }
 
+/// What was found of waits, of which more are better, says nothing of the jam that follows, though
+/// in both nobody waits to be let in.
+#[test]
+fn a_jam_after_a_load_that_was_all_let_in_is_begun_from_below() {
+    for seed in 0..8 {
+        let mut law = Law::remembering(seed, 100);
+        let mut toy = Toy::new(|limit| 100.0 * limit);
+        let asked = 190;
+        let mut jammed = 0.0;
+        while toy.now < Micros::from_secs(6) {
+            if toy.now > Micros::from_secs(3) && jammed == 0.0 {
+                jammed = centre(&law);
+                toy.throughput = |limit| 40.0 * limit.min(4.0) * (4.0 / limit).powf(0.4);
+            }
+            let decision = law.decision();
+            let executing = Decision { limit: decision.limit.min(asked), ..decision };
+            let mut window = Window { limit: decision.limit, ..toy.window(executing) };
+            window.saturated = if decision.limit < asked { 1.0 } else { 0.0 };
+            law.slot_ended(&window);
+        }
+        let change = law.change();
+        assert!(jammed > 150.0 && centre(&law) < 12.0, "seed {seed}: {jammed}, then {change:?}");
+    }
+}
+
 #[test]
 fn demand_that_does_not_reach_the_limit_moves_nothing() {
     let mut law = Law::new(1);
