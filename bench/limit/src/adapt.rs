@@ -26,23 +26,81 @@ const THOROUGH: u32 = 20;
 const TOGETHER: usize = 15;
 const MASTERED: f64 = 0.9;
 
+/// Where the load wanders the best fixed size has less itself in some of its windows (hot rows: in
+/// a tenth of them, and in four of ten on a bad day). A limit is not asked for more than all but so
+/// many of those have.
+const POOREST: f64 = 0.05;
+
+/// A fixed size under the load of one side, before and after what is measured.
+#[derive(Debug)]
+struct Fixed {
+    side: usize,
+    size: u32,
+    /// Transactions a second: the means, and all windows.
+    rates: Vec<f64>,
+    windows: Vec<f64>,
+}
+
+impl Fixed {
+    fn rate(&self) -> f64 {
+        self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
+    }
+
+    /// What a window must have to be as good as those of this size.
+    fn mastered(&self) -> f64 {
+        (MASTERED * self.rate()).min(quantile(&self.windows, POOREST))
+    }
+
+    /// The part of its own windows that have less than is asked for in a steady load.
+    fn low(&self) -> f64 {
+        let low = self.windows.iter().filter(|window| **window < MASTERED * self.rate()).count();
+        low as f64 / self.windows.len().max(1) as f64
+    }
+}
+
 pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     bench.ground.tidy().await?;
-    let mut best = [0.0_f64; 2];
-    for (best, (work, sizes)) in best.iter_mut().zip(SIDES) {
-        let mut low = 0.0;
-        for size in sizes {
-            let (rate, share) = steadiness(bench, Arm::Static(*size), work).await?;
-            if rate > *best {
-                (*best, low) = (rate, share);
-            }
-        }
-        let name = work.name();
-        talk(&format!(
-            "G3 {name}: best static {best:.0}/s, {:.0} % of its own windows are below 90 %",
-            { 100.0 * low }
-        ));
+    let side = |(side, (_, sizes)): (usize, (Work, &'static [u32]))| {
+        let fixed = move |size: &u32| Fixed { side, size: *size, rates: vec![], windows: vec![] };
+        sizes.iter().map(fixed)
+    };
+    let mut fixed: Vec<Fixed> = SIDES.into_iter().enumerate().flat_map(side).collect();
+    look_at(bench, &mut fixed).await?;
+    let (starts, series, limits) = follow(bench).await?;
+    look_at(bench, &mut fixed).await?;
+    say("\nG3  seconds until a load's best fixed size was reached, and held")?;
+    let mut all = Vec::new();
+    for side in [1, 0] {
+        let fixed = fixed.iter().filter(|one| one.side == side);
+        let Some(best) = fixed.max_by(|a, b| a.rate().total_cmp(&b.rate())) else { continue };
+        let times: Vec<f64> =
+            starts[side].iter().map(|from| reached(&series, *from, best.mastered())).collect();
+        say(&format!(
+            "    to {:<16} median {:.1} s, p95 {:.1} s, of {}; then {:.0} % at limit {:.1}: \
+             {times:.1?}\n       the best of {:?} does {:.0}/s; {:.0} % of its own windows of \
+             1.5 s have less than 90 %; {:.0} % is held to be as good",
+            SIDES[side].0.name(),
+            median(&times),
+            quantile(&times, 0.95),
+            times.len(),
+            100.0 * later_rate(&series, &starts[side]) / best.rate(),
+            median(&limits[side]),
+            SIDES[side].1,
+            best.rate(),
+            100.0 * best.low(),
+            100.0 * best.mastered() / best.rate(),
+        ))?;
+        all.extend(times);
     }
+    let (goals, seed) = (&bench.goals, bench.plan.seed);
+    goals.estimate("G3", "seconds to adapt, median", middle(&all, seed), Wanted::AtMost(2.0));
+    goals.number("G3", "seconds to adapt, p95", quantile(&all, 0.95), Wanted::AtMost(5.0));
+    Ok(())
+}
+
+/// One limit through all switches: when each side's phases began, transactions a second by bins,
+/// and the mean limits of the later halves of the phases.
+async fn follow(bench: &Bench) -> anyhow::Result<([Vec<Duration>; 2], Vec<f64>, [Vec<f64>; 2])> {
     let pooler = bench.ground.start(Arm::Adaptive)?;
     let crowd = Crowd::gather(&pooler, &dynos(Work::Hot), bench.seed()).await?;
     let watch = Watch::begin(&pooler, bench.plan.tells).await?;
@@ -57,62 +115,54 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
         bench.ground.run("VACUUM hot").await?;
         tokio::time::sleep(STAY).await;
     }
-    let series = crowd.board().series();
-    say("\nG3  seconds until 90 % of the best static size's throughput was reached, and held")?;
-    let mut all = Vec::new();
-    for side in [1, 0] {
-        let times: Vec<f64> =
-            starts[side].iter().map(|from| reached(&series, *from, best[side])).collect();
-        let limits: Vec<f64> =
-            starts[side].iter().map(|from| watch.limit(*from + STAY / 2, *from + STAY)).collect();
-        let halves =
-            starts[side].iter().map(|from| crowd.board().rate(*from + STAY / 2, *from + STAY));
-        let share = median(&halves.collect::<Vec<_>>()) / best[side];
-        say(&format!(
-            "    to {:<16} median {:.1} s, p95 {:.1} s, of {}; then {:.0} % at limit {:.1}: \
-             {times:.1?}",
-            SIDES[side].0.name(),
-            median(&times),
-            quantile(&times, 0.95),
-            times.len(),
-            100.0 * share,
-            median(&limits),
-        ))?;
-        all.extend(times);
+    let limits = starts.each_ref().map(|starts| {
+        starts.iter().map(|from| watch.limit(*from + STAY / 2, *from + STAY)).collect()
+    });
+    Ok((starts, crowd.board().series(), limits))
+}
+
+/// What the fixed sizes do, once more.
+async fn look_at(bench: &Bench, fixed: &mut [Fixed]) -> anyhow::Result<()> {
+    for one in fixed {
+        let (work, arm) = (SIDES[one.side].0, Arm::Static(one.size));
+        bench.ground.run("VACUUM hot").await?;
+        let pooler = bench.ground.start(arm)?;
+        let crowd = Crowd::gather(&pooler, &dynos(work), bench.seed()).await?;
+        tokio::time::sleep(STAY / 4).await;
+        let from = crowd.board().elapsed();
+        tokio::time::sleep(STAY).await;
+        let rate = crowd.board().rate(from, crowd.board().elapsed());
+        talk(&format!("G3 {}: {arm} {rate:.0}/s", work.name()));
+        one.rates.push(rate);
+        let series = crowd.board().series();
+        let bins = series.get(bin(from) + 1..).unwrap_or_default();
+        one.windows.extend(bins.windows(TOGETHER).map(mean));
     }
-    let (goals, seed) = (&bench.goals, bench.plan.seed);
-    goals.estimate("G3", "seconds to adapt, median", middle(&all, seed), Wanted::AtMost(2.0));
-    goals.number("G3", "seconds to adapt, p95", quantile(&all, 0.95), Wanted::AtMost(5.0));
     Ok(())
 }
 
-/// What a fixed size does, and how much of the time that is below nine tenths of itself: what the
-/// load and the machine make of it, and no limit.
-async fn steadiness(bench: &Bench, arm: Arm, work: Work) -> anyhow::Result<(f64, f64)> {
-    let pooler = bench.ground.start(arm)?;
-    let crowd = Crowd::gather(&pooler, &dynos(work), bench.seed()).await?;
-    tokio::time::sleep(STAY / 4).await;
-    let from = crowd.board().elapsed();
-    tokio::time::sleep(STAY).await;
-    let rate = crowd.board().rate(from, crowd.board().elapsed());
-    let series = crowd.board().series();
-    let bins = series.get(bin(from) + 1..).unwrap_or_default();
-    let low = |bins: &&[f64]| bins.iter().sum::<f64>() < MASTERED * rate * TOGETHER as f64;
-    let all = bins.windows(TOGETHER).count().max(1);
-    Ok((rate, bins.windows(TOGETHER).filter(low).count() as f64 / all as f64))
+fn mean(bins: &[f64]) -> f64 {
+    bins.iter().sum::<f64>() / bins.len().max(1) as f64
 }
 
 fn bin(at: Duration) -> usize {
     usize::try_from(at.as_millis() / BIN.as_millis()).unwrap_or(0)
 }
 
-/// Seconds from a switch to the moment from which on every second and a half of the phase has what
-/// is wanted; the whole phase if there is none.
-fn reached(series: &[f64], from: Duration, best: f64) -> f64 {
+/// Transactions a second in the later halves of the phases that began then: their median.
+fn later_rate(series: &[f64], starts: &[Duration]) -> f64 {
+    let half = |from: &Duration| {
+        mean(series.get(bin(*from + STAY / 2)..bin(*from + STAY)).unwrap_or_default())
+    };
+    median(&starts.iter().map(half).collect::<Vec<_>>())
+}
+
+/// Seconds from a switch to the moment from which on every second and a half of the phase has as
+/// many transactions a second as is wanted; the whole phase if there is none.
+fn reached(series: &[f64], from: Duration, wanted: f64) -> f64 {
     let phase = series.get(bin(from) + 1..bin(from + STAY)).unwrap_or_default();
-    let low = |bins: &[f64]| bins.iter().sum::<f64>() < MASTERED * best * TOGETHER as f64;
     let windows = phase.windows(TOGETHER).count();
-    match phase.windows(TOGETHER).rposition(low) {
+    match phase.windows(TOGETHER).rposition(|bins| mean(bins) < wanted) {
         None => 0.0,
         Some(last) if last + 1 == windows => STAY.as_secs_f64(),
         Some(last) => (last + 1) as f64 * BIN.as_secs_f64(),
@@ -130,13 +180,13 @@ mod tests {
 
     #[test]
     fn the_time_is_that_after_which_nothing_is_missed() {
-        assert_eq!(reached(&phase(0), Duration::ZERO, 100.0), 0.0);
+        assert_eq!(reached(&phase(0), Duration::ZERO, 90.0), 0.0);
         // A second and a half that lacks no more than a tenth begins a little before.
-        let two = reached(&phase(2), Duration::ZERO, 100.0);
+        let two = reached(&phase(2), Duration::ZERO, 90.0);
         assert!((1.4..2.0).contains(&two), "{two}");
-        assert_eq!(reached(&phase(6), Duration::ZERO, 100.0), 6.0, "never");
+        assert_eq!(reached(&phase(6), Duration::ZERO, 90.0), 6.0, "never");
         let mut relapse = phase(1);
         relapse[40..50].fill(50.0);
-        assert!(reached(&relapse, Duration::ZERO, 100.0) > 4.0, "what was not held does not count");
+        assert!(reached(&relapse, Duration::ZERO, 90.0) > 4.0, "what was not held does not count");
     }
 }

@@ -78,6 +78,17 @@ impl Bench {
         running: Option<&Pooler>,
         groups: &[Group],
     ) -> anyhow::Result<Block> {
+        self.block_of(arm, running, groups, false).await
+    }
+
+    /// The same of clients that may come in bursts.
+    pub(crate) async fn block_of(
+        &self,
+        arm: Arm,
+        running: Option<&Pooler>,
+        groups: &[Group],
+        in_bursts: bool,
+    ) -> anyhow::Result<Block> {
         let started;
         let pooler = match running {
             Some(pooler) => pooler,
@@ -90,7 +101,10 @@ impl Bench {
             Arm::PgBouncer(_) => None,
             Arm::Adaptive | Arm::Static(_) => Some(Watch::begin(pooler, self.plan.tells).await?),
         };
-        let crowd = Crowd::gather(pooler, groups, self.seed()).await?;
+        let mut crowd = Crowd::gather(pooler, groups, self.seed()).await?;
+        if in_bursts {
+            crowd.come_in_bursts();
+        }
         tokio::time::sleep(if arm == Arm::Adaptive { RECALL } else { SETTLE }).await;
         let (from, busy) = (crowd.board().elapsed(), Busy::now()?);
         tokio::time::sleep(self.plan.block).await;

@@ -38,13 +38,16 @@ pub(crate) fn dynos(work: Work) -> Vec<Group> {
     (1..=8).map(dyno).collect()
 }
 
+/// Half of the time in which a crowd that comes in bursts has come and gone.
+const HALF: Duration = Duration::from_millis(500);
+
 /// Clients at work; dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     board: Rc<Board>,
     works: Vec<Rc<Cell<Work>>>,
     rests: Rc<Cell<bool>>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// Where a client connects, and as whom.
@@ -91,7 +94,7 @@ impl Crowd {
             let one = One { client, door, work, think, group, board, chance, rests };
             tasks.spawn_local(one.live());
         }
-        Ok(Self { board, works, rests, _tasks: tasks })
+        Ok(Self { board, works, rests, tasks })
     }
 
     /// What they have seen.
@@ -102,6 +105,17 @@ impl Crowd {
     /// From their next transaction on they do nothing, or go on.
     pub(crate) fn rest(&self, rests: bool) {
         self.rests.set(rests);
+    }
+
+    /// From now on all rest for the second half of each second.
+    pub(crate) fn come_in_bursts(&mut self) {
+        let rests = Rc::clone(&self.rests);
+        self.tasks.spawn_local(async move {
+            loop {
+                tokio::time::sleep(HALF).await;
+                rests.set(!rests.get());
+            }
+        });
     }
 
     /// From their next transaction on all do this.

@@ -51,7 +51,7 @@ struct Args {
     /// Which experiments
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     only: Vec<Experiment>,
-    /// G1: which of its loads, W1 to W6 by number
+    /// G1: which of its loads by number: W1 to W6, W8 (beside reports), W9 (bursts)
     #[arg(long, value_delimiter = ',')]
     loads: Vec<usize>,
     /// Seconds of one block
@@ -86,7 +86,7 @@ struct Args {
 /// The experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Experiment {
-    /// A load that stays as it is, six of them
+    /// A load that stays as it is, eight of them
     G1,
     /// A load whose best limit moves
     G2,

@@ -36,17 +36,8 @@ struct Seen {
 
 pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     bench.ground.tidy().await?;
-    let full = Work::Report { rows: crate::work::SCALE * 100_000, times: 1 };
-    let once = bench.ground.cost(full, 3).await?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
-    let times = (TAKES / f64::from(REPORTS) / once).round().max(1.0) as u32;
-    let report = Work::Report { rows: crate::work::SCALE * 100_000, times };
-    talk(&format!("G5 a report reads all accounts {times} times, {:.2} s each", once));
-
     let short = dynos(Work::Point);
-    let think = Duration::ZERO;
-    let reports =
-        vec![Group { dyno: "worker.1".to_owned(), clients: REPORTS, work: report, think }];
+    let reports = vec![reports(bench).await?];
     let both = [&short[..], &reports[..]].concat();
     let cases = [("short alone", short), ("reports alone", reports), ("both", both)];
     let order: Vec<usize> = (0..cases.len()).collect();
@@ -63,6 +54,17 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
         tell(bench, arm, &seen)?;
     }
     Ok(())
+}
+
+/// Who runs the reports.
+pub(crate) async fn reports(bench: &Bench) -> anyhow::Result<Group> {
+    let rows = crate::work::SCALE * 100_000;
+    let once = bench.ground.cost(Work::Report { rows, times: 1 }, 3).await?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
+    let times = (TAKES / f64::from(REPORTS) / once).round().max(1.0) as u32;
+    talk(&format!("a report reads all accounts {times} times, {once:.2} s each"));
+    let (dyno, work) = ("worker.1".to_owned(), Work::Report { rows, times });
+    Ok(Group { dyno, clients: REPORTS, work, think: Duration::ZERO })
 }
 
 async fn look(

@@ -5,21 +5,49 @@ use std::time::Duration;
 use bench_kit::{say, talk};
 
 use crate::bench::{Bench, Block};
-use crate::crowd::{Crowd, dynos};
+use crate::crowd::{Crowd, Group, dynos};
 use crate::goals::Wanted;
 use crate::ground::Arm;
+use crate::reports::reports;
 use crate::statistics::{median, ratio};
 use crate::work::Work;
 
-/// Loads, each with sizes around its best.
-const LOADS: [(Work, &[u32]); 6] = [
-    (Work::Point, &[2, 4, 8, 16]),
-    (Work::Range { times: 1 }, &[2, 4, 8, 16]),
-    (Work::Hot, &[4, 8, 16, 32]),
-    (Work::Wait, &[32, 64, 96, 128]),
-    (Work::TpcB, &[8, 16, 32, 64]),
-    (Work::Gaps, &[4, 8, 16, 32]),
-];
+/// A load, and sizes around its best.
+#[derive(Debug)]
+struct Load {
+    number: usize,
+    name: &'static str,
+    groups: Vec<Group>,
+    in_bursts: bool,
+    sizes: &'static [u32],
+}
+
+impl Load {
+    fn of(number: usize, work: Work, sizes: &'static [u32]) -> Self {
+        Self { number, name: work.name(), groups: dynos(work), in_bursts: false, sizes }
+    }
+
+    /// W1 to W6 alone, W1 beside reports (what is counted are nearly all point reads), and W2 in
+    /// bursts.
+    async fn all(bench: &Bench) -> anyhow::Result<Vec<Self>> {
+        let range = Work::Range { times: 1 };
+        let mut beside = Self::of(8, Work::Point, &[8, 16, 32, 64]);
+        beside.name = "W8 point reads beside reports";
+        beside.groups.push(reports(bench).await?);
+        let mut bursts = Self::of(9, range, &[2, 4, 8, 16]);
+        (bursts.name, bursts.in_bursts) = ("W9 range sums in bursts", true);
+        Ok(vec![
+            Self::of(1, Work::Point, &[2, 4, 8, 16]),
+            Self::of(2, range, &[2, 4, 8, 16]),
+            Self::of(3, Work::Hot, &[4, 8, 16, 32]),
+            Self::of(4, Work::Wait, &[32, 64, 96, 128]),
+            Self::of(5, Work::TpcB, &[8, 16, 32, 64]),
+            Self::of(6, Work::Gaps, &[4, 8, 16, 32]),
+            beside,
+            bursts,
+        ])
+    }
+}
 
 /// What a thorough run tries.
 const SIZES: [u32; 11] = [2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128];
@@ -29,51 +57,54 @@ const LEARN: Duration = Duration::from_secs(6);
 
 /// All loads, or some by their number.
 pub(crate) async fn run(bench: &Bench, only: &[usize]) -> anyhow::Result<()> {
-    for (number, (work, sizes)) in LOADS.into_iter().enumerate() {
-        if only.is_empty() || only.contains(&(number + 1)) {
-            let sizes = if bench.plan.thorough { &SIZES[..] } else { sizes };
-            load(bench, work, sizes).await?;
+    for mut load in Load::all(bench).await? {
+        if only.is_empty() || only.contains(&load.number) {
+            if bench.plan.thorough {
+                load.sizes = &SIZES;
+            }
+            compare(bench, &load).await?;
         }
     }
     Ok(())
 }
 
-async fn load(bench: &Bench, work: Work, sizes: &[u32]) -> anyhow::Result<()> {
+async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
     bench.ground.tidy().await?;
     let adaptive = bench.ground.start(Arm::Adaptive)?;
-    let crowd = Crowd::gather(&adaptive, &dynos(work), bench.seed()).await?;
+    let mut crowd = Crowd::gather(&adaptive, &load.groups, bench.seed()).await?;
+    if load.in_bursts {
+        crowd.come_in_bursts();
+    }
     tokio::time::sleep(LEARN).await;
     drop(crowd);
 
-    let arms: Vec<Arm> =
-        std::iter::once(Arm::Adaptive).chain(sizes.iter().map(|size| Arm::Static(*size))).collect();
+    let sizes = load.sizes.iter().map(|size| Arm::Static(*size));
+    let arms: Vec<Arm> = std::iter::once(Arm::Adaptive).chain(sizes).collect();
     let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); arms.len()];
     let order: Vec<usize> = (0..arms.len()).collect();
     for round in 1..=bench.plan.rounds {
         bench.ground.tidy().await?;
         for index in bench.shuffled(&order) {
             let running = (arms[index] == Arm::Adaptive).then_some(&adaptive);
-            let block = bench.block(arms[index], running, &dynos(work)).await?;
+            let Load { groups, in_bursts, .. } = load;
+            let block = bench.block_of(arms[index], running, groups, *in_bursts).await?;
             talk(&format!(
                 "G1 {} round {round}: {:<10} {:>8.0}/s, limit {:.1}",
-                work.name(),
-                arms[index],
-                block.rate,
-                block.limit
+                load.name, arms[index], block.rate, block.limit
             ));
             blocks[index].push(block);
         }
     }
-    tell(bench, work, &arms, &blocks)
+    tell(bench, load.name, &arms, &blocks)
 }
 
-fn tell(bench: &Bench, work: Work, arms: &[Arm], blocks: &[Vec<Block>]) -> anyhow::Result<()> {
+fn tell(bench: &Bench, name: &str, arms: &[Arm], blocks: &[Vec<Block>]) -> anyhow::Result<()> {
     let rates: Vec<Vec<f64>> =
         blocks.iter().map(|all| all.iter().map(|block| block.rate).collect()).collect();
     let best = (1..arms.len())
         .max_by(|a, b| median(&rates[*a]).total_cmp(&median(&rates[*b])))
         .unwrap_or_default();
-    say(&format!("\nG1  {}", work.name()))?;
+    say(&format!("\nG1  {name}"))?;
     say("    arm            tx/s   of best  [95 % interval]      limit  core 0  core 1  failed")?;
     for (index, arm) in arms.iter().enumerate() {
         let of = |part: fn(&Block) -> f64| -> Vec<f64> { blocks[index].iter().map(part).collect() };
@@ -93,7 +124,7 @@ fn tell(bench: &Bench, work: Work, arms: &[Arm], blocks: &[Vec<Block>]) -> anyho
         ))?;
     }
     let share = ratio(&rates[0], &rates[best], bench.plan.seed);
-    let what = format!("{}: of {}", work.name(), arms[best]);
+    let what = format!("{name}: of {}", arms[best]);
     bench.goals.estimate("G1", what, share, Wanted::AtLeast(0.97));
     Ok(())
 }

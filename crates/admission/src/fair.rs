@@ -4,7 +4,7 @@
 //! divided by its weight. The dyno with the lowest is next; its tag then rises by what its
 //! transaction is expected to cost, and at the end by what it cost more, or less. A dyno that has
 //! asked for nothing starts where the others are: nobody saves up, and nobody is punished for what
-//! he took while nobody else wanted it.
+//! he took while nobody else wanted it. Nor is anybody shut out for what he owes.
 
 use trace::{DynoId, Micros};
 
@@ -40,6 +40,8 @@ impl Default for Manner {
 struct Share {
     finish: f64,
     queue: Chain,
+    /// When it was served last, or began to wait after that.
+    since: Micros,
     /// Its place in the heap, while somebody waits.
     place: u32,
 }
@@ -105,7 +107,8 @@ impl Fair {
             return index;
         }
         let index = u32::try_from(self.tenants.len()).unwrap_or(NONE);
-        let share = Share { finish: 0.0, queue: Chain::default(), place: NONE };
+        let (finish, queue, since) = (0.0, Chain::default(), Micros::ZERO);
+        let share = Share { finish, queue, since, place: NONE };
         self.tenants.push(Tenant {
             dyno,
             manner,
@@ -156,6 +159,7 @@ impl Fair {
         }
         self.orders[lane as usize].waiting += 1;
         if was_empty {
+            share.since = now;
             self.join(lane, tenant);
         }
     }
@@ -188,13 +192,14 @@ impl Fair {
     }
 
     /// A transaction is served: its dyno pays in advance.
-    pub(crate) fn serve(&mut self, tenant: u32, lane: Lane, cost: f64) {
+    pub(crate) fn serve(&mut self, tenant: u32, lane: Lane, cost: f64, now: Micros) {
         let one = &mut self.tenants[tenant as usize];
         one.leased += 1;
         let (weight, order) = (one.weight(), &mut self.orders[lane as usize]);
         let share = &mut one.shares[lane as usize];
         order.clock = order.clock.max(share.finish);
         share.finish = order.clock + cost / weight;
+        share.since = now;
         self.settle(lane, tenant);
     }
 
@@ -204,6 +209,25 @@ impl Fair {
         let weight = one.weight();
         one.shares[lane as usize].finish += cost / weight;
         self.settle(lane, tenant);
+    }
+
+    /// Whoever has waited for so long without being served at all owes nothing any more. What is paid
+    /// for afterwards contains what nobody could help: in a jam of a hundred transactions on one row
+    /// one dyno's wait ten seconds more in all than another's, and it would be shut out for as long.
+    pub(crate) fn forgive(&mut self, now: Micros, long: Micros) {
+        for lane in Lane::ALL {
+            let Order { clock, heap, .. } = &self.orders[lane as usize];
+            let clock = *clock;
+            let owes = |tenant: &u32| {
+                let share = &self.tenants[*tenant as usize].shares[lane as usize];
+                share.finish > clock && share.since + long < now
+            };
+            let forgiven: Vec<u32> = heap.iter().copied().filter(owes).collect();
+            for tenant in forgiven {
+                self.share_mut(lane, tenant).finish = clock;
+                self.settle(lane, tenant);
+            }
+        }
     }
 
     /// One that waited was served or has waited to the end, or it left unserved of its own accord.

@@ -236,11 +236,11 @@ impl Law {
 
     /// A saturated slot: evidence.
     fn learn(&mut self, window: &Window, sample: Sample) {
-        self.pace.observe(window, sample.seconds);
         let look = self.look(sample, Regime::look);
         if !self.is_as_before(look, window, sample) {
             return;
         }
+        self.pace.observe(window, sample.seconds);
         match self.probe.ended(sample) {
             Outcome::Open => {}
             Outcome::Rested => self.probe_anew(),

@@ -102,7 +102,7 @@ impl Admission {
         let entry = self.book.at_mut(index);
         entry.granted = now;
         let (tenant, lane, cost) = (entry.tenant, entry.lane, entry.charged);
-        self.fair.serve(tenant, lane, cost);
+        self.fair.serve(tenant, lane, cost, now);
         if lane == Lane::Long {
             let entry = self.book.at_mut(index);
             (entry.state, entry.since) = (State::Long, now);

@@ -19,6 +19,7 @@ impl Admission {
     /// Time has passed: the ceiling may rise, statements may have become long, a slot may be over.
     pub fn tick(&mut self, now: Micros) {
         self.advance(now);
+        self.fair.forgive(now, self.pulse.standing());
         if let Some(ceiling) = &mut self.ceiling {
             ceiling.rise(now);
         }

@@ -110,6 +110,28 @@ fn a_dyno_with_few_requests_does_not_wait_behind_one_with_many() {
 }
 
 #[test]
+fn what_a_jam_took_shuts_no_dyno_out() {
+    let decision = |limit| Decision { limit, long: 2, slot: at(0), settle: Micros::ZERO };
+    let mut admission = adaptive(100, 16, 2);
+    let jam: Vec<Ticket> = (0..15).map(|_| granted(request(&mut admission, WEB, at(0)))).collect();
+    let other = granted(request(&mut admission, WORKER, at(0)));
+    let _ = end(&mut admission, other, at(1));
+    // Fifteen waited for each other, nearly four seconds in all.
+    jam.into_iter().for_each(|one| assert_eq!(end(&mut admission, one, at(240)), []));
+    admission.set_law(Some(Box::new(Fixed(decision(1)))));
+    let mut running = granted(request(&mut admission, WORKER, at(240)));
+    let first = queued(request(&mut admission, WEB, at(240)));
+    let mut now = 240;
+    while running != first {
+        now += 1;
+        queued(request(&mut admission, WORKER, at(now)));
+        admission.tick(at(now));
+        running = end(&mut admission, running, at(now))[0];
+    }
+    assert!((1240..1500).contains(&now), "{now} ms");
+}
+
+#[test]
 fn who_waits_no_longer_leaves_no_gap() {
     let mut admission = Admission::new(1, None);
     let first = granted(request(&mut admission, WEB, at(0)));

@@ -36,6 +36,9 @@ impl Law {
         let start = COLD.max(CONGESTED_TO * worked_on);
         if window.executing > CONGESTED * worked_on && self.centre > start {
             self.set(start, window.at, LimitCause::Congested);
+            // The limit does not return to what was found for another load when statements that
+            // the crowd made long have ended.
+            self.clean = None;
             // How long things took in the crowd, and how many were done, says nothing of now.
             self.know_nothing();
             self.pace = Pace::after_crowd(window);

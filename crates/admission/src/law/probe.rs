@@ -9,6 +9,8 @@ const DITHER: f64 = 0.15;
 /// and how far as long as hardly anything is known: while the error is above this.
 const COARSE: f64 = 1.6 * DITHER;
 const UNSURE: f64 = 0.12;
+/// Below this error something is known.
+const VAGUE: f64 = 0.3;
 
 /// The halves of a pair differ by more than this, or chance is all that it shows.
 const APART: f64 = 1.08;
@@ -80,13 +82,21 @@ impl Probe {
     }
 
     /// A pair around the centre, at least one up and, if there is room, one down.
+    ///
+    /// Where one statement more or less is a larger step than a pair needs, the pair are the two
+    /// numbers next to the centre, as soon as a little is known: around 4.4 are 4 and 5. To try 3
+    /// and 5 would cost more than it shows.
     pub(super) fn pair(centre: f64, error: f64, ceiling: f64, up_first: bool) -> Self {
-        let reach = reach(error);
-        let middle = round(centre);
-        let most = round(ceiling);
-        let up = round(centre * reach.exp()).max(middle.saturating_add(1)).min(most);
-        let down = round(centre * (-reach).exp()).min(middle.saturating_sub(1)).max(1);
-        Self::of(up, down, up_first)
+        let (middle, most) = (round(centre), round(ceiling));
+        let (up, down) = if centre * DITHER < 1.0 && error <= VAGUE {
+            let down = round(centre.floor());
+            (down.saturating_add(1), down)
+        } else {
+            let reach = reach(error);
+            let up = round(centre * reach.exp()).max(middle.saturating_add(1));
+            (up, round(centre * (-reach).exp()).min(middle.saturating_sub(1)).max(1))
+        };
+        Self::of(up.min(most), down, up_first)
     }
 
     /// A pair of the centre, of which only so many are asked for, and a little less than those.

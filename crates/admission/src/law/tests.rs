@@ -126,6 +126,14 @@ fn a_new_load_that_jams_is_begun_from_below() {
         let before = centre(&law);
         // What is done at once falls to a thirtieth of what executes.
         toy.throughput = |limit| 40.0 * limit.min(4.0) * (4.0 / limit).powf(0.4);
+        let began = toy.now;
+        while law.change().cause != LimitCause::Congested && toy.now - began < Micros::from_secs(9)
+        {
+            let window = toy.window(law.decision());
+            law.slot_ended(&window);
+        }
+        let noticed = toy.now - began;
+        assert!(noticed < Micros::from_millis(700), "seed {seed}: {noticed:?}");
         toy.drive(&mut law, 12);
         let change = law.change();
         assert!(before > 100.0 && centre(&law) < 10.0, "seed {seed}: {before}, then {change:?}");

@@ -38,7 +38,9 @@ impl Law {
         match look {
             Look::Same => {}
             Look::Odd => {
-                // Half of a pair in one regime and half in another would show anything at all.
+                // Half of a pair in one regime and half in another would show anything at all. And
+                // whether it is one is seen in a slot as short as those before: if it is a jam,
+                // one at its pace would take seconds.
                 self.pace.hurry();
                 self.probe = Probe::rest(1);
             }
