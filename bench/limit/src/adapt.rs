@@ -66,7 +66,7 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     };
     let mut fixed: Vec<Fixed> = SIDES.into_iter().enumerate().flat_map(side).collect();
     look_at(bench, &mut fixed).await?;
-    let (starts, series, limits) = follow(bench).await?;
+    let Followed { starts, series, limits, lost } = follow(bench).await?;
     look_at(bench, &mut fixed).await?;
     say("\nG3  seconds until a load's best fixed size was reached, and held")?;
     let mut all = Vec::new();
@@ -95,12 +95,24 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     let (goals, seed) = (&bench.goals, bench.plan.seed);
     goals.estimate("G3", "seconds to adapt, median", middle(&all, seed), Wanted::AtMost(2.0));
     goals.number("G3", "seconds to adapt, p95", quantile(&all, 0.95), Wanted::AtMost(5.0));
+    goals.number("G3", "requests lost", lost as f64, Wanted::AtMost(0.0));
     Ok(())
 }
 
-/// One limit through all switches: when each side's phases began, transactions a second by bins,
-/// and the mean limits of the later halves of the phases.
-async fn follow(bench: &Bench) -> anyhow::Result<([Vec<Duration>; 2], Vec<f64>, [Vec<f64>; 2])> {
+/// What one limit did through all switches.
+#[derive(Debug)]
+struct Followed {
+    /// When the phases of each side began.
+    starts: [Vec<Duration>; 2],
+    /// Transactions a second, by bins.
+    series: Vec<f64>,
+    /// The mean limits in the later halves of the phases of each side.
+    limits: [Vec<f64>; 2],
+    /// Requests that failed or were refused.
+    lost: u64,
+}
+
+async fn follow(bench: &Bench) -> anyhow::Result<Followed> {
     let pooler = bench.ground.start(Arm::Adaptive)?;
     let crowd = Crowd::gather(&pooler, &dynos(Work::Hot), bench.seed()).await?;
     let watch = Watch::begin(&pooler, bench.plan.tells).await?;
@@ -118,7 +130,8 @@ async fn follow(bench: &Bench) -> anyhow::Result<([Vec<Duration>; 2], Vec<f64>, 
     let limits = starts.each_ref().map(|starts| {
         starts.iter().map(|from| watch.limit(*from + STAY / 2, *from + STAY)).collect()
     });
-    Ok((starts, crowd.board().series(), limits))
+    let (failed, refused, _) = crowd.board().failures();
+    Ok(Followed { starts, series: crowd.board().series(), limits, lost: failed + refused })
 }
 
 /// What the fixed sizes do, once more.

@@ -211,9 +211,10 @@ impl Fair {
         self.settle(lane, tenant);
     }
 
-    /// Whoever has waited for so long without being served at all owes nothing any more. What is paid
-    /// for afterwards contains what nobody could help: in a jam of a hundred transactions on one row
-    /// one dyno's wait ten seconds more in all than another's, and it would be shut out for as long.
+    /// Whoever has waited for so long without being served at all owes nothing any more. What is
+    /// paid for afterwards contains what nobody could help: in a jam of a hundred transactions on
+    /// one row one dyno's wait ten seconds longer in all than another's, and it would be shut out
+    /// for as long.
     pub(crate) fn forgive(&mut self, now: Micros, long: Micros) {
         for lane in Lane::ALL {
             let Order { clock, heap, .. } = &self.orders[lane as usize];
