@@ -10,7 +10,8 @@ impl Law {
     /// transactions take far longer for it, or less, what is known is of another load.
     pub(super) fn watch(&mut self, window: &Window, sample: Option<Sample>) {
         self.evidence.fade(0.97);
-        let asked = window.executing.clamp(1.0, MOST);
+        // What is no number is less than one, too.
+        let asked = if window.executing >= 1.0 { window.executing.min(MOST) } else { 1.0 };
         if let Some(sample) = sample.map(|sample| Sample { limit: asked, ..sample }) {
             let look = self.look(sample, Regime::look_at_time);
             if !self.is_as_before(look, window, sample) {
