@@ -9,7 +9,7 @@ use crate::board::BIN;
 use crate::crowd::{Crowd, dynos};
 use crate::goals::Wanted;
 use crate::ground::{Arm, Watch};
-use crate::statistics::{median, middle, quantile};
+use crate::statistics::{mean, median, middle, quantile};
 use crate::work::Work;
 
 /// The loads between which it is switched, with sizes of which one is best.
@@ -43,7 +43,7 @@ struct Fixed {
 
 impl Fixed {
     fn rate(&self) -> f64 {
-        self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
+        mean(&self.rates)
     }
 
     /// What a window must have to be as good as those of this size.
@@ -66,7 +66,7 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     };
     let mut fixed: Vec<Fixed> = SIDES.into_iter().enumerate().flat_map(side).collect();
     look_at(bench, &mut fixed).await?;
-    let Followed { starts, series, limits, lost } = follow(bench).await?;
+    let Followed { starts, series, rates, limits, lost } = follow(bench).await?;
     look_at(bench, &mut fixed).await?;
     say("\nG3  seconds until a load's best fixed size was reached, and held")?;
     let mut all = Vec::new();
@@ -83,7 +83,7 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
             median(&times),
             quantile(&times, 0.95),
             times.len(),
-            100.0 * later_rate(&series, &starts[side]) / best.rate(),
+            100.0 * median(&rates[side]) / best.rate(),
             median(&limits[side]),
             SIDES[side].1,
             best.rate(),
@@ -106,7 +106,8 @@ struct Followed {
     starts: [Vec<Duration>; 2],
     /// Transactions a second, by bins.
     series: Vec<f64>,
-    /// The mean limits in the later halves of the phases of each side.
+    /// Transactions a second, and the mean limits, in the later halves of the phases of each side.
+    rates: [Vec<f64>; 2],
     limits: [Vec<f64>; 2],
     /// Requests that failed or were refused.
     lost: u64,
@@ -127,11 +128,16 @@ async fn follow(bench: &Bench) -> anyhow::Result<Followed> {
         bench.ground.run("VACUUM hot").await?;
         tokio::time::sleep(STAY).await;
     }
-    let limits = starts.each_ref().map(|starts| {
-        starts.iter().map(|from| watch.limit(*from + STAY / 2, *from + STAY)).collect()
-    });
-    let (failed, refused, _) = crowd.board().failures();
-    Ok(Followed { starts, series: crowd.board().series(), limits, lost: failed + refused })
+    let board = crowd.board();
+    let halves = |see: &dyn Fn(Duration, Duration) -> f64| {
+        starts.each_ref().map(|starts| {
+            starts.iter().map(|from| see(*from + STAY / 2, *from + STAY)).collect::<Vec<f64>>()
+        })
+    };
+    let rates = halves(&|from, to| board.rate(from, to));
+    let limits = halves(&|from, to| watch.limit(from, to));
+    let (failed, refused, _) = board.failures();
+    Ok(Followed { starts, series: board.series(), rates, limits, lost: failed + refused })
 }
 
 /// What the fixed sizes do, once more.
@@ -154,20 +160,8 @@ async fn look_at(bench: &Bench, fixed: &mut [Fixed]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn mean(bins: &[f64]) -> f64 {
-    bins.iter().sum::<f64>() / bins.len().max(1) as f64
-}
-
 fn bin(at: Duration) -> usize {
     usize::try_from(at.as_millis() / BIN.as_millis()).unwrap_or(0)
-}
-
-/// Transactions a second in the later halves of the phases that began then: their median.
-fn later_rate(series: &[f64], starts: &[Duration]) -> f64 {
-    let half = |from: &Duration| {
-        mean(series.get(bin(*from + STAY / 2)..bin(*from + STAY)).unwrap_or_default())
-    };
-    median(&starts.iter().map(half).collect::<Vec<_>>())
 }
 
 /// Seconds from a switch to the moment from which on every second and a half of the phase has as

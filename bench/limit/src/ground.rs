@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
 use crate::machine;
+use crate::statistics::mean;
 use crate::work::{SCALE, Work};
 
 /// What stands in front of the server.
@@ -244,7 +245,7 @@ impl Watch {
         let seen = self.seen.borrow();
         let within = seen.iter().filter(|one| one.at >= from && one.at < to);
         let limits: Vec<f64> = within.map(|one| one.limit).collect();
-        limits.iter().sum::<f64>() / limits.len().max(1) as f64
+        mean(&limits)
     }
 }
 

@@ -28,6 +28,11 @@ impl std::fmt::Display for Estimate {
     }
 }
 
+/// The sum by the number; 0 of none.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 /// The middle one; 0 of none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)

@@ -236,8 +236,7 @@ impl Law {
 
     /// A saturated slot: evidence.
     fn learn(&mut self, window: &Window, sample: Sample) {
-        let look = self.look(sample, Regime::look);
-        if !self.is_as_before(look, window, sample) {
+        if !self.is_as_before(window, sample, Regime::look) {
             return;
         }
         self.pace.observe(window, sample.seconds);

@@ -30,8 +30,12 @@ impl Governor for Fixed {
 }
 
 fn adaptive(cap: u32, limit: u32, long: u32) -> Admission {
+    Admission::new(cap, Some(fixed(limit, long)))
+}
+
+fn fixed(limit: u32, long: u32) -> Box<Fixed> {
     let (slot, settle) = (Micros::from_millis(40), Micros::ZERO);
-    Admission::new(cap, Some(Box::new(Fixed(Decision { limit, long, slot, settle }))))
+    Box::new(Fixed(Decision { limit, long, slot, settle }))
 }
 
 fn at(millis: u64) -> Micros {
@@ -111,14 +115,13 @@ fn a_dyno_with_few_requests_does_not_wait_behind_one_with_many() {
 
 #[test]
 fn what_a_jam_took_shuts_no_dyno_out() {
-    let decision = |limit| Decision { limit, long: 2, slot: at(0), settle: Micros::ZERO };
     let mut admission = adaptive(100, 16, 2);
     let jam: Vec<Ticket> = (0..15).map(|_| granted(request(&mut admission, WEB, at(0)))).collect();
     let other = granted(request(&mut admission, WORKER, at(0)));
     let _ = end(&mut admission, other, at(1));
     // Fifteen waited for each other, nearly four seconds in all.
     jam.into_iter().for_each(|one| assert_eq!(end(&mut admission, one, at(240)), []));
-    admission.set_law(Some(Box::new(Fixed(decision(1)))));
+    admission.set_law(Some(fixed(1, 2)));
     let mut running = granted(request(&mut admission, WORKER, at(240)));
     let first = queued(request(&mut admission, WEB, at(240)));
     let mut now = 240;

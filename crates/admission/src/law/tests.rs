@@ -40,6 +40,13 @@ impl Toy {
         }
     }
 
+    /// The window of a slot in which clients ask for so many: who asks above the limit waits.
+    fn asked(&mut self, decision: Decision, asked: u32) -> Window {
+        let executing = Decision { limit: decision.limit.min(asked), ..decision };
+        let saturated = if decision.limit < asked { 1.0 } else { 0.1 };
+        Window { limit: decision.limit, saturated, ..self.window(executing) }
+    }
+
     fn drive(&mut self, law: &mut Law, seconds: u64) {
         let end = self.now + Micros::from_secs(seconds);
         let mut decision = law.decision();
@@ -54,6 +61,11 @@ impl Toy {
 fn knee<const AT: u32>(limit: f64) -> f64 {
     let knee = f64::from(AT);
     if limit <= knee { limit * 100.0 } else { 100.0 * knee * (limit / knee).powf(-0.2) }
+}
+
+/// What is done at once is far less than what executes: a thirtieth of 120.
+fn jam(limit: f64) -> f64 {
+    40.0 * limit.min(4.0) * (4.0 / limit).powf(0.4)
 }
 
 fn centre(law: &Law) -> f64 {
@@ -124,8 +136,7 @@ fn a_new_load_that_jams_is_begun_from_below() {
         let mut toy = Toy::new(|limit| 80.0 * limit);
         toy.drive(&mut law, 1);
         let before = centre(&law);
-        // What is done at once falls to a thirtieth of what executes.
-        toy.throughput = |limit| 40.0 * limit.min(4.0) * (4.0 / limit).powf(0.4);
+        toy.throughput = jam;
         let began = toy.now;
         while law.change().cause != LimitCause::Congested && toy.now - began < Micros::from_secs(9)
         {
@@ -148,9 +159,7 @@ fn what_is_asked_for_only_below_the_larger_limit_is_not_taken_away_half_the_time
     for _ in 0..400 {
         let decision = law.decision();
         // A hundred and three are all there are.
-        let asked = Decision { limit: decision.limit.min(103), ..decision };
-        let mut window = Window { limit: decision.limit, ..toy.window(asked) };
-        window.saturated = if decision.limit < 103 { 1.0 } else { 0.1 };
+        let window = toy.asked(decision, 103);
         law.slot_ended(&window);
         all += 1;
         low += u32::from(decision.limit < 103);
@@ -167,10 +176,7 @@ fn a_crowd_that_is_all_let_in_is_found_to_be_one() {
         let mut law = Law::remembering(seed, limit);
         let mut toy = Toy::new(|limit| 900.0 * limit.min(8.0) * (8.0 / limit).powf(0.3));
         while toy.now < Micros::from_secs(15) {
-            let decision = law.decision();
-            let executing = Decision { limit: decision.limit.min(asked), ..decision };
-            let mut window = Window { limit: decision.limit, ..toy.window(executing) };
-            window.saturated = if decision.limit < asked { 1.0 } else { 0.0 };
+            let window = toy.asked(law.decision(), asked);
             law.slot_ended(&window);
         }
         let change = law.change();
@@ -185,17 +191,13 @@ fn a_jam_after_a_load_that_was_all_let_in_is_begun_from_below() {
     for seed in 0..8 {
         let mut law = Law::remembering(seed, 100);
         let mut toy = Toy::new(|limit| 100.0 * limit);
-        let asked = 190;
         let mut jammed = 0.0;
         while toy.now < Micros::from_secs(6) {
             if toy.now > Micros::from_secs(3) && jammed == 0.0 {
                 jammed = centre(&law);
-                toy.throughput = |limit| 40.0 * limit.min(4.0) * (4.0 / limit).powf(0.4);
+                toy.throughput = jam;
             }
-            let decision = law.decision();
-            let executing = Decision { limit: decision.limit.min(asked), ..decision };
-            let mut window = Window { limit: decision.limit, ..toy.window(executing) };
-            window.saturated = if decision.limit < asked { 1.0 } else { 0.0 };
+            let window = toy.asked(law.decision(), 190);
             law.slot_ended(&window);
         }
         let change = law.change();

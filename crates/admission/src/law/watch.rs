@@ -12,30 +12,26 @@ impl Law {
         self.evidence.fade(0.97);
         // What is no number is less than one, too.
         let asked = if window.executing >= 1.0 { window.executing.min(MOST) } else { 1.0 };
-        if let Some(sample) = sample.map(|sample| Sample { limit: asked, ..sample }) {
-            let look = self.look(sample, Regime::look_at_time);
-            if !self.is_as_before(look, window, sample) {
-                return;
-            }
+        if let Some(sample) = sample.map(|sample| Sample { limit: asked, ..sample })
+            && !self.is_as_before(window, sample, Regime::look_at_time)
+        {
+            return;
         }
         self.probe = self.watch_demand(window);
     }
 
-    /// A slot beside the regime that holds.
-    pub(super) fn look(
+    /// Whether a slot belongs to the regime that holds, by this look at it; if not, begins anew.
+    pub(super) fn is_as_before(
         &mut self,
+        window: &Window,
         sample: Sample,
         look: fn(&mut Regime, Levels, f64, f64) -> Look,
-    ) -> Look {
+    ) -> bool {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
         let (noise, doubt) = ((1.0 / sample.done).sqrt(), Levels::doubt(e, shift));
-        look(&mut self.regime, levels.shifted(e, shift), noise, doubt)
-    }
-
-    /// Whether the regime still holds; if not, begins anew.
-    pub(super) fn is_as_before(&mut self, look: Look, window: &Window, sample: Sample) -> bool {
+        let look = look(&mut self.regime, levels.shifted(e, shift), noise, doubt);
         match look {
             Look::Same => {}
             Look::Odd => {
