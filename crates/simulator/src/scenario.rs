@@ -51,7 +51,8 @@ pub struct Database {
     pub dips: Vec<Dip>,
 }
 
-/// A checkpoint, an autovacuum.
+/// A checkpoint, an autovacuum, a neighbour on the same machine. What is left by several at a time
+/// is what each leaves of the rest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dip {
@@ -65,6 +66,9 @@ pub struct Dip {
     /// The part of the disk's power that is left.
     #[serde(default = "whole")]
     pub disk: f64,
+    /// Both times are means, of exponential distributions.
+    #[serde(default)]
+    pub at_random: bool,
 }
 
 /// A time with one load.

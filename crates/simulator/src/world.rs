@@ -1,7 +1,8 @@
 //! The run of a scenario under a limiter: discrete events, one thread, one seed.
 //!
-//! `life` (what becomes of a transaction) is the other half of this type.
+//! `life` (what becomes of a transaction) is the other half of this type; `dips` take power away.
 
+mod dips;
 mod life;
 
 use std::cmp::Ordering;
@@ -107,11 +108,15 @@ struct World<'a> {
     decision: Decision,
     limit_since: f64,
     chance: ChaCha8Rng,
+    /// Of when dips begin: the same whatever the rule does.
+    fate: ChaCha8Rng,
     now: f64,
     events: BinaryHeap<Event>,
     order: u64,
     cores: Station,
     disk: Station,
+    /// Which of the scenario's dips last.
+    dips: Vec<bool>,
     rows: Vec<Row>,
     blocked: u32,
     /// Whether it is looked again when a place that was kept becomes free.
@@ -165,11 +170,13 @@ impl<'a> World<'a> {
             decision,
             limit_since: 0.0,
             chance: ChaCha8Rng::seed_from_u64(seed),
+            fate: ChaCha8Rng::seed_from_u64(seed),
             now: 0.0,
             events: BinaryHeap::new(),
             order: 0,
             cores: Station::new(database.cores, database.coherence, Crowding::Linear),
             disk: Station::new(database.channels, database.thrash, Crowding::Quadratic),
+            dips: vec![false; database.dips.len()],
             rows: vec![Row::default(); rows],
             blocked: 0,
             awaits_place: false,
@@ -290,15 +297,6 @@ impl<'a> World<'a> {
         self.asks(group, self.now, 0);
     }
 
-    fn dip(&mut self, nth: usize, begins: bool) {
-        let Some(dip) = self.scenario.database.dips.get(nth) else { return };
-        let (cores, disk) = if begins { (dip.cores, dip.disk) } else { (1.0, 1.0) };
-        self.cores.set_power(self.now, cores);
-        self.disk.set_power(self.now, disk);
-        let next = if begins { dip.lasts } else { dip.every - dip.lasts };
-        self.after(next, What::Dip { dip: nth, begins: !begins });
-    }
-
     fn slot_begins(&mut self) {
         self.meter = Meter::begin(self.now);
         self.share();
@@ -376,7 +374,11 @@ impl<'a> World<'a> {
     }
 
     fn exponential(&mut self, mean: f64) -> f64 {
-        let part: f64 = self.chance.random();
-        -mean * (1.0 - part).ln()
+        exponential(&mut self.chance, mean)
     }
+}
+
+fn exponential(chance: &mut ChaCha8Rng, mean: f64) -> f64 {
+    let part: f64 = chance.random();
+    -mean * (1.0 - part).ln()
 }
