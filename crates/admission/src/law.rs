@@ -41,8 +41,9 @@ const TARGET: f64 = 0.06;
 const SMALL: f64 = 6.0;
 /// How much of the gap to it one pair closes.
 const GAIN: f64 = 0.45;
-/// A gap of so many standard errors is certain; of a smaller one less is closed, with the square.
-const SURE: f64 = 2.0;
+/// Going down is more urgent than going up: on the far side of the knee everybody waits.
+const DOWN: f64 = 1.4;
+const STEEP_DOWN: f64 = 2.4;
 /// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known as
 /// well as this.
 const STILL: f64 = 0.025;
@@ -184,7 +185,7 @@ impl Law {
             sample => {
                 if window.done == 0 && window.saturated >= SATURATED {
                     // Everybody waits for what takes longer than a slot.
-                    self.pace.lengthen();
+                    self.pace.lengthen(2.0);
                 }
                 self.watch(window, sample);
             }
@@ -238,10 +239,7 @@ impl Law {
         if !self.is_as_before(window, sample, Regime::look) {
             return;
         }
-        if !self.regime.is_suspect() {
-            // If it is a jam, slots at its pace would take seconds until it is known to be one.
-            self.pace.observe(window, sample.seconds);
-        }
+        self.pace.observe(window, sample.seconds);
         match self.probe.ended(sample) {
             Outcome::Open => {}
             Outcome::Rested => self.probe_anew(),
@@ -257,8 +255,15 @@ impl Law {
         let rivals = self.long;
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
         let gap = (e - taken - self.target()).clamp(-1.0, 1.0);
-        let sure = gap.abs() / (SURE * error);
-        let mut step = GAIN * gap * (sure * sure).min(1.0);
+        let sure = gap.abs() / (1.5 * error);
+        let urgency = if e < -0.05 {
+            STEEP_DOWN
+        } else if gap < 0.0 {
+            DOWN
+        } else {
+            1.0
+        };
+        let mut step = GAIN * gap * sure.min(1.0) * urgency;
         let mut cause = LimitCause::Measured;
         let locked = self.locked(window, sure);
         if locked > LOCKED && step > 0.0 {
@@ -266,6 +271,11 @@ impl Law {
         }
         if locked > JAMMED && step > -0.1 {
             (step, cause) = (-0.1, LimitCause::Locked);
+        }
+        if sure >= 1.0 {
+            self.pace.shorten();
+        } else {
+            self.pace.lengthen(1.25);
         }
         if step.abs() >= STILL {
             self.steady = (self.steady - 2).max(0);

@@ -4,7 +4,7 @@ use trace::LimitCause;
 
 use super::pace::Pace;
 use super::probe::Probe;
-use super::{COLD, Law, SURE, TARGET, UNBOUND};
+use super::{COLD, Law, TARGET, UNBOUND};
 use crate::Window;
 
 /// Waits for locks say something where so many execute, and the pairs say nothing.
@@ -15,6 +15,8 @@ const CONGESTED: f64 = 24.0;
 const CONGESTED_TO: f64 = 2.0;
 /// So many times more is a crowd: fewer may do as much.
 const CROWD: f64 = 4.0;
+/// Unless more do more, by so many standard errors.
+const SURE: f64 = 2.0;
 
 impl Law {
     /// The part of backends that wait for locks, as far as it counts. What is sure of the

@@ -2,24 +2,24 @@
 //!
 //! Long enough that what runs was admitted under its limit, and that there is something to count.
 //! A slot shorter than a few times the time a connection is held shows the quick classes gain and
-//! the slow ones not yet pay. And no longer than that: what else goes on on a machine takes as much
-//! from long slots as from short ones, so that many short pairs know more than a few long ones.
+//! the slow ones not yet pay. As long as nothing is decided slots grow; when something is, they
+//! shrink.
 
 use trace::Micros;
 
 use crate::Window;
 
-/// A slot is at least so long, in seconds. Measured in front of PostgreSQL on a shared virtual
-/// machine: what one slot does and the next differ by 0.13 to 0.16 (ln), be they 20 or 160 ms long;
-/// in ones of less than 15 ms chance begins to show.
-const LEAST: f64 = 0.015;
+/// A slot is at least so long, in seconds.
+const LEAST: f64 = 0.04;
 /// And so many times the time for which a connection is held.
 const HELD_TIMES: f64 = 3.0;
 /// And long enough for so many transactions.
 const TRANSACTIONS: f64 = 60.0;
-/// After slots in which nothing ended at most so many times longer, and so long.
+/// Beyond what those ask for, patience makes it at most so many times longer, and so long.
 const PATIENCE_MOST: f64 = 8.0;
 const PATIENT_MOST: f64 = 2.0;
+/// Less of it where something looks odd: enough to count what is below the regime test's bounds.
+const HURRIED: f64 = 3.0;
 /// Whatever is held for however long: a law that hears less often does not follow anything.
 const MOST: f64 = 10.0;
 const SETTLE_MOST: f64 = 3.0;
@@ -57,7 +57,7 @@ impl Pace {
     pub(super) fn observe(&mut self, window: &Window, seconds: f64) {
         let done = f64::from(window.done);
         let (held, squares) = (window.held / done, window.held_squares / done);
-        (self.drain, self.patience) = (0.0, 1.0);
+        self.drain = 0.0;
         if self.rate > 0.0 {
             self.rate += NEW * (done / seconds - self.rate);
             self.held += NEW * (held - self.held);
@@ -86,9 +86,19 @@ impl Pace {
         (micros(measured), micros(settle))
     }
 
-    /// Nothing ended in a slot.
-    pub(super) fn lengthen(&mut self) {
-        self.patience = (self.patience * 2.0).min(PATIENCE_MOST);
+    /// Nothing was decided.
+    pub(super) fn lengthen(&mut self, by: f64) {
+        self.patience = (self.patience * by).min(PATIENCE_MOST);
+    }
+
+    /// Something was.
+    pub(super) fn shorten(&mut self) {
+        self.patience = (self.patience * 0.7).max(1.0);
+    }
+
+    /// Something looks odd: the next slot is to tell soon.
+    pub(super) fn hurry(&mut self) {
+        self.patience = self.patience.min(HURRIED);
     }
 
     /// The load is another; this is the first slot of it.

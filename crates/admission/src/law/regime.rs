@@ -14,10 +14,6 @@ const FAR: f64 = 1.0;
 const WANDER: f64 = 4.0;
 /// Or by so many times what a wrong belief of the elasticity explains.
 const DOUBT: f64 = 1.2;
-/// What is off for no longer, in seconds, may be something else that had the machine for a moment.
-const LASTING: f64 = 0.15;
-/// But a jam must be seen while it is small.
-const LASTING_FAR: f64 = 0.05;
 /// Weight of a new slot in the level.
 const NEW: f64 = 0.15;
 
@@ -47,18 +43,6 @@ impl Levels {
     }
 }
 
-/// A slot as it would be at the centre.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) levels: Levels,
-    /// How long it was.
-    pub(super) seconds: f64,
-    /// The deviation (ln) that counting so few transactions has by itself.
-    pub(super) noise: f64,
-    /// How far (ln) the correction to the centre may be wrong.
-    pub(super) doubt: f64,
-}
-
 /// What a slot looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -67,7 +51,7 @@ pub(super) enum Look {
     /// So unlike them that no wrong belief of the elasticity explains it; but one such slot may be
     /// chance.
     Odd,
-    /// Unlike them, as were those before for a while: another regime, whose levels are this slot's.
+    /// Unlike them, and so was the one before: another regime, whose levels are this slot's.
     Another,
 }
 
@@ -79,34 +63,14 @@ pub(super) struct Regime {
     doubt: f64,
     /// How far work usually is from its level.
     wander: f64,
-    /// The slots before were off.
-    suspect: Suspicion,
-}
-
-/// For how long slots have been off without a break, and to which side each level.
-#[derive(Clone, Copy, Debug, Default)]
-struct Suspicion {
-    seconds: f64,
-    sides: [i8; 3],
-}
-
-impl Suspicion {
-    /// Whether a slot is off as those before were: none of its levels is on the other side.
-    fn goes_on(&self, sides: [i8; 3]) -> bool {
-        let is_off = sides != [0; 3] && self.sides != [0; 3];
-        is_off && sides.iter().zip(self.sides).all(|(now, before)| now * before >= 0)
-    }
-
-    fn add(&mut self, sides: [i8; 3], seconds: f64) {
-        let before = if self.goes_on(sides) { self.seconds } else { 0.0 };
-        *self = Self { seconds: before + seconds, sides };
-    }
+    /// The slot before was off.
+    suspect: bool,
 }
 
 impl Regime {
-    /// A slot has ended.
-    pub(super) fn look(&mut self, slot: Seen) -> Look {
-        let Seen { levels: seen, seconds, noise, doubt } = slot;
+    /// A slot at the centre, or corrected to it, which may be wrong by so much (`doubt`); `noise`
+    /// is the deviation (ln) that counting so few transactions has by itself.
+    pub(super) fn look(&mut self, seen: Levels, noise: f64, doubt: f64) -> Look {
         let Some(level) = self.level else {
             *self = Self { level: Some(seen), doubt, ..Self::default() };
             return Look::Same;
@@ -117,22 +81,17 @@ impl Regime {
         // another load. If that were believed, no pair would be complete and the belief stay wrong
         // for ever.
         let chance = WANDER * noise + DOUBT * (doubt + self.doubt);
-        let sides = [
-            side(rate, RATE.max(chance)),
-            side(held, HELD.max(chance)),
-            side(work, WORK.max(chance).max(WANDER * self.wander)),
-        ];
-        let is_off = sides != [0; 3];
-        let is_second = self.suspect.goes_on(sides);
-        self.suspect.add(sides, seconds);
-        let is_far = rate.abs().max(held.abs()) > FAR.max(chance);
-        let lasting = if is_far { LASTING_FAR } else { LASTING };
-        if is_second && self.suspect.seconds > lasting {
+        let off = rate.abs() > RATE.max(chance)
+            || held.abs() > HELD.max(chance)
+            || work.abs() > WORK.max(chance).max(WANDER * self.wander);
+        if off && self.suspect {
             *self = Self { level: Some(seen), doubt, ..Self::default() };
             return Look::Another;
         }
-        if is_off {
-            return if is_far { Look::Odd } else { Look::Same };
+        self.suspect = off;
+        if off {
+            let far = rate.abs().max(held.abs()) > FAR.max(chance);
+            return if far { Look::Odd } else { Look::Same };
         }
         self.doubt -= NEW * self.doubt;
         self.wander += NEW * (work.abs() - self.wander);
@@ -146,19 +105,14 @@ impl Regime {
 
     /// The same of a slot in which all that was asked for was let in: how many transactions there
     /// are, and how much work, is the clients' affair then; how long each takes is not.
-    pub(super) fn look_at_time(&mut self, slot: Seen) -> Look {
+    pub(super) fn look_at_time(&mut self, seen: Levels, noise: f64, doubt: f64) -> Look {
         let Some(level) = self.level else { return Look::Same };
-        let look = self.look(Seen { levels: Levels { held: slot.levels.held, ..level }, ..slot });
+        let look = self.look(Levels { held: seen.held, ..level }, noise, doubt);
         if look == Look::Another {
             // Its rate is not one that a limit has.
             self.forget();
         }
         look
-    }
-
-    /// Whether the last slot was off.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.suspect.sides != [0; 3]
     }
 
     /// The limit was moved by `shift` (ln): the levels are expected to follow.
@@ -169,46 +123,5 @@ impl Regime {
     /// Nothing is known any more.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
-    }
-}
-
-/// Above (1), below (-1) or within what is usual.
-fn side(by: f64, usual: f64) -> i8 {
-    i8::from(by > usual) - i8::from(by < -usual)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What slots of 30 ms look like that do so many times (ln) what is usual.
-    fn looks<const N: usize>(times: [f64; N]) -> [Look; N] {
-        let mut regime = Regime::default();
-        let mut look = |by: f64| {
-            let levels = Levels { rate: 5.0 + by, held: -3.0 - by, work: 1.0 + by };
-            regime.look(Seen { levels, seconds: 0.03, noise: 0.01, doubt: 0.0 })
-        };
-        for _ in 0..10 {
-            assert_eq!(look(0.0), Look::Same);
-        }
-        times.map(look)
-    }
-
-    #[test]
-    fn a_moment_is_no_regime() {
-        let seen = looks([-0.5, -0.5, -0.5, -0.5, -0.5, 0.0, -0.5, -0.5, 0.0]);
-        assert_eq!(seen, [Look::Same; 9]);
-        assert_eq!(looks([-0.5; 6])[5], Look::Another, "what lasts is one");
-    }
-
-    #[test]
-    fn what_is_off_to_one_side_and_then_to_the_other_is_none() {
-        assert_eq!(looks([0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5]), [Look::Same; 8]);
-    }
-
-    #[test]
-    fn what_is_far_off_is_seen_sooner() {
-        assert_eq!(looks([-1.2, -1.2]), [Look::Odd, Look::Another]);
-        assert_eq!(looks([-1.2, 0.0]), [Look::Odd, Look::Same]);
     }
 }

@@ -1,7 +1,7 @@
 //! Whether the load is still the one of which something is known.
 
 use super::probe::{Probe, Sample};
-use super::regime::{Levels, Look, Regime, Seen};
+use super::regime::{Levels, Look, Regime};
 use super::{Law, MOST};
 use crate::Window;
 
@@ -25,24 +25,20 @@ impl Law {
         &mut self,
         window: &Window,
         sample: Sample,
-        look: fn(&mut Regime, Seen) -> Look,
+        look: fn(&mut Regime, Levels, f64, f64) -> Look,
     ) -> bool {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
         let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
-        let look = look(
-            &mut self.regime,
-            Seen {
-                levels: levels.shifted(e, shift),
-                seconds: sample.seconds,
-                noise: (1.0 / sample.done).sqrt(),
-                doubt: Levels::doubt(e, shift),
-            },
-        );
+        let (noise, doubt) = ((1.0 / sample.done).sqrt(), Levels::doubt(e, shift));
+        let look = look(&mut self.regime, levels.shifted(e, shift), noise, doubt);
         match look {
             Look::Same => {}
             Look::Odd => {
-                // Half of a pair in one regime and half in another would show anything at all.
+                // Half of a pair in one regime and half in another would show anything at all. And
+                // whether it is one is seen in a slot as short as those before: if it is a jam,
+                // one at its pace would take seconds.
+                self.pace.hurry();
                 self.probe = Probe::rest(1);
             }
             Look::Another => {
