@@ -182,7 +182,7 @@ impl Admission {
         }
         let first = |lane| {
             let waits = self.fair.waiting(lane) > 0 && self.has_room(lane);
-            waits.then(|| self.fair.next(lane, now, || self.pulse.standing())).flatten()
+            waits.then(|| self.fair.next(&self.book, lane, now, || self.pulse.standing())).flatten()
         };
         let (short, long) = (first(Lane::Short), first(Lane::Long));
         let index = match (short, long) {
@@ -257,6 +257,7 @@ impl Admission {
             self.pulse.beat(held);
             self.meter.ended(entry.work, held);
         }
+        self.fair.ended(entry.tenant, entry.lane);
         self.book.close(ticket);
     }
 

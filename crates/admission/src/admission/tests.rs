@@ -1,6 +1,8 @@
 //! The queue as a table: what happens, and who may begin then. Random programs are in
 //! `tests/programs.rs`.
 
+use std::collections::HashMap;
+
 use super::*;
 
 const WEB: DynoId = DynoId(1);
@@ -111,6 +113,41 @@ fn a_dyno_with_few_requests_does_not_wait_behind_one_with_many() {
         place += 1;
     }
     assert!(place <= 2, "it was number {place}");
+}
+
+/// Which of two dynos that always wait are served, one transaction at a time.
+fn served(transactions: usize, took: Micros) -> Vec<DynoId> {
+    let mut admission = Admission::new(1, None);
+    let mut now = at(0);
+    let mut running = granted(request(&mut admission, WEB, now));
+    let mut who: HashMap<Ticket, DynoId> = HashMap::from([(running, WEB)]);
+    for dyno in [WEB, WORKER, WORKER] {
+        who.insert(queued(request(&mut admission, dyno, now)), dyno);
+    }
+    let mut served = Vec::new();
+    for _ in 0..transactions {
+        now = now + took;
+        let dyno = who[&running];
+        served.push(dyno);
+        running = end(&mut admission, running, now)[0];
+        who.insert(queued(request(&mut admission, dyno, now)), dyno);
+    }
+    served
+}
+
+#[test]
+fn a_dyno_goes_on_for_a_short_turn_and_gains_nothing_by_it() {
+    let short = served(300, Micros(300));
+    let changes = short.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!((10..100).contains(&changes), "{changes} changes from one to the other");
+    let mut ahead = 0_i32;
+    for dyno in short {
+        ahead += if dyno == WEB { 1 } else { -1 };
+        assert!(ahead.abs() <= 10, "{dyno:?} is {ahead} ahead");
+    }
+    // What takes longer than a turn is served in turns of one.
+    let long = served(40, Micros::from_millis(10));
+    assert!(long[4..].windows(2).all(|pair| pair[0] != pair[1]), "{long:?}");
 }
 
 #[test]
