@@ -189,9 +189,9 @@ impl Fair {
         }
     }
 
-    /// Who is next: the dyno whose turn it still is, or that has used least of its share. Within a
-    /// dyno the oldest; but the newest where the queue stands for so long and
-    /// the dyno is impatient.
+    /// Who is next: of the dyno whose turn it still is, else of the one that has used least of its
+    /// share. Within a dyno the oldest; but the newest where the queue stands for so long and the
+    /// dyno is impatient.
     pub(crate) fn next(
         &self,
         book: &Book,
