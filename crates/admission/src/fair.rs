@@ -22,7 +22,7 @@ const IMPATIENT: f32 = 0.1;
 /// How many that are, about.
 const LAST: f32 = 32.0;
 
-/// A turn, in seconds of the server: a few dozen times a change of settings.
+/// A turn, in seconds of the server: about a hundred times a change of settings.
 const TURN: f64 = 0.002;
 
 /// How a dyno is treated.
@@ -200,15 +200,14 @@ impl Fair {
         long: impl FnOnce() -> Micros,
     ) -> Option<u32> {
         let order = &self.orders[lane as usize];
-        let first = self.tenant(*order.heap.first()?);
-        let next = first.shares[lane as usize].finish;
-        let goes_on = |last: &&Tenant| {
-            let share = &last.shares[lane as usize];
-            let cost = share.queue.first().map(|index| book.at(index).charged);
-            cost.is_some_and(|cost| share.finish + (cost - TURN) / last.weight() < next)
+        let first = *order.heap.first()?;
+        let goes_on = |last: &u32| {
+            let one = self.tenant(*last);
+            let cost = one.shares[lane as usize].queue.first().map(|index| book.at(index).charged);
+            let until = |cost| self.tag(lane, *last) + (cost - TURN) / one.weight();
+            cost.is_some_and(|cost| until(cost) < self.tag(lane, first))
         };
-        let last = order.last.map(|last| self.tenant(last)).filter(goes_on);
-        let tenant = last.unwrap_or(first);
+        let tenant = self.tenant(order.last.filter(goes_on).unwrap_or(first));
         let queue = &tenant.shares[lane as usize].queue;
         if tenant.is_hurried(now, long) { queue.last() } else { queue.first() }
     }
@@ -333,6 +332,7 @@ impl Fair {
         key(one) < key(other)
     }
 
+    /// How far a dyno's share of a lane is used up.
     fn tag(&self, lane: Lane, tenant: u32) -> f64 {
         self.tenants[tenant as usize].shares[lane as usize].finish
     }

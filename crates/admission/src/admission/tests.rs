@@ -1,8 +1,6 @@
 //! The queue as a table: what happens, and who may begin then. Random programs are in
 //! `tests/programs.rs`.
 
-use std::collections::HashMap;
-
 use super::*;
 
 const WEB: DynoId = DynoId(1);
@@ -120,17 +118,16 @@ fn served(transactions: usize, took: Micros) -> Vec<DynoId> {
     let mut admission = Admission::new(1, None);
     let mut now = at(0);
     let mut running = granted(request(&mut admission, WEB, now));
-    let mut who: HashMap<Ticket, DynoId> = HashMap::from([(running, WEB)]);
     for dyno in [WEB, WORKER, WORKER] {
-        who.insert(queued(request(&mut admission, dyno, now)), dyno);
+        queued(request(&mut admission, dyno, now));
     }
     let mut served = Vec::new();
     for _ in 0..transactions {
         now = now + took;
-        let dyno = who[&running];
+        let (dyno, _) = admission.holders()[0];
         served.push(dyno);
         running = end(&mut admission, running, now)[0];
-        who.insert(queued(request(&mut admission, dyno, now)), dyno);
+        queued(request(&mut admission, dyno, now));
     }
     served
 }
