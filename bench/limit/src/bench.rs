@@ -37,7 +37,7 @@ pub(crate) struct Bench {
 }
 
 /// Time for a fixed pool to fill, and for what was queued before to pass.
-const SETTLE: Duration = Duration::from_millis(1500);
+pub(crate) const SETTLE: Duration = Duration::from_millis(1500);
 /// Time for the law to find the limit of a load that it has seen before.
 const RECALL: Duration = Duration::from_secs(2);
 
@@ -78,17 +78,6 @@ impl Bench {
         running: Option<&Pooler>,
         groups: &[Group],
     ) -> anyhow::Result<Block> {
-        self.block_of(arm, running, groups, false).await
-    }
-
-    /// The same of clients that may come in bursts.
-    pub(crate) async fn block_of(
-        &self,
-        arm: Arm,
-        running: Option<&Pooler>,
-        groups: &[Group],
-        in_bursts: bool,
-    ) -> anyhow::Result<Block> {
         let started;
         let pooler = match running {
             Some(pooler) => pooler,
@@ -101,10 +90,7 @@ impl Bench {
             Arm::PgBouncer(_) => None,
             Arm::Adaptive | Arm::Static(_) => Some(Watch::begin(pooler, self.plan.tells).await?),
         };
-        let mut crowd = Crowd::gather(pooler, groups, self.seed()).await?;
-        if in_bursts {
-            crowd.come_in_bursts();
-        }
+        let crowd = Crowd::gather(pooler, groups, self.seed()).await?;
         tokio::time::sleep(if arm == Arm::Adaptive { RECALL } else { SETTLE }).await;
         let (from, busy) = (crowd.board().elapsed(), Busy::now()?);
         tokio::time::sleep(self.plan.block).await;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use bench_kit::poolers::Pooler;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -46,8 +47,17 @@ const HALF: Duration = Duration::from_millis(500);
 pub(crate) struct Crowd {
     board: Rc<Board>,
     works: Vec<Rc<Cell<Work>>>,
-    rests: Rc<Cell<bool>>,
+    calm: watch::Sender<Calm>,
     tasks: JoinSet<()>,
+}
+
+/// Why nobody asks for anything.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calm {
+    /// All were told to rest.
+    rests: bool,
+    /// They come in bursts, and this is between two.
+    ebbs: bool,
 }
 
 /// Where a client connects, and as whom.
@@ -84,17 +94,17 @@ impl Crowd {
             works.push(work);
         }
         let board = Rc::new(Board::new(groups.len())?);
-        let rests = Rc::new(Cell::new(false));
+        let calm = watch::Sender::new(Calm::default());
         let mut tasks = JoinSet::new();
         for (place, (client, number, door, work, think)) in clients.into_iter().enumerate() {
             let mut chance = ChaCha8Rng::seed_from_u64(seed);
             chance.set_stream(u64::try_from(place).unwrap_or(u64::MAX));
             let (group, board) = (number, Rc::clone(&board));
-            let rests = Rc::clone(&rests);
-            let one = One { client, door, work, think, group, board, chance, rests };
+            let calm = calm.subscribe();
+            let one = One { client, door, work, think, group, board, chance, calm };
             tasks.spawn_local(one.live());
         }
-        Ok(Self { board, works, rests, tasks })
+        Ok(Self { board, works, calm, tasks })
     }
 
     /// What they have seen.
@@ -104,16 +114,16 @@ impl Crowd {
 
     /// From their next transaction on they do nothing, or go on.
     pub(crate) fn rest(&self, rests: bool) {
-        self.rests.set(rests);
+        self.calm.send_modify(|calm| calm.rests = rests);
     }
 
     /// From now on all rest for the second half of each second.
     pub(crate) fn come_in_bursts(&mut self) {
-        let rests = Rc::clone(&self.rests);
+        let calm = self.calm.clone();
         self.tasks.spawn_local(async move {
             loop {
                 tokio::time::sleep(HALF).await;
-                rests.set(!rests.get());
+                calm.send_modify(|calm| calm.ebbs = !calm.ebbs);
             }
         });
     }
@@ -135,11 +145,8 @@ struct One {
     group: usize,
     board: Rc<Board>,
     chance: ChaCha8Rng,
-    rests: Rc<Cell<bool>>,
+    calm: watch::Receiver<Calm>,
 }
-
-/// How often a client that rests looks whether it is to go on.
-const REST: Duration = Duration::from_millis(50);
 
 /// How long a client waits that could not connect.
 const RETRY: Duration = Duration::from_millis(100);
@@ -147,13 +154,11 @@ const RETRY: Duration = Duration::from_millis(100);
 impl One {
     async fn live(mut self) {
         let mut text = String::with_capacity(256);
-        loop {
+        // Before they think: those who rested together do not come together.
+        while self.calm.wait_for(|calm| !calm.rests && !calm.ebbs).await.is_ok() {
             if !self.think.is_zero() {
                 let think = self.chance.random_range(Duration::ZERO..2 * self.think);
                 tokio::time::sleep(think).await;
-            }
-            while self.rests.get() {
-                tokio::time::sleep(REST).await;
             }
             let began = Instant::now();
             let work = self.work.get();

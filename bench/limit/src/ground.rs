@@ -46,8 +46,8 @@ pub(crate) struct Ground {
     pub(crate) pgbouncer: Option<(u32, u32)>,
 }
 
-/// Most connections of the server.
-const MAX_CONNECTIONS: &str = "300";
+/// Most connections of the server: two proxies have theirs beside each other.
+const MAX_CONNECTIONS: &str = "500";
 
 impl Ground {
     /// Starts the server, moves it to its core and fills it.

@@ -3,8 +3,8 @@
 //! Starts one PostgreSQL on core 0, and on core 1 `surgetank proxy` and the load: 200 clients in
 //! eight dynos. The adaptive arm has nothing configured; static arms are the same proxy with
 //! `--static --limit N`, so that what differs is the law alone. Arms take turns in an order left to
-//! chance; medians are given with the 95 % interval of a bootstrap over rounds. Loopback only,
-//! bounded in time, nothing is left behind.
+//! chance (in G1 every two seconds, in pairs); medians are given with the 95 % interval of a
+//! bootstrap over rounds, or pairs. Loopback only, bounded in time, nothing is left behind.
 //!
 //! ```text
 //! cargo build --release --workspace && target/release/bench-limit --only G1,G2

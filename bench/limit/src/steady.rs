@@ -1,15 +1,21 @@
 //! G1: a load that stays as it is. The limit that was found, beside static sizes.
+//!
+//! Two proxies stand in front of the server, one with the law and one with a fixed size, each with
+//! clients of its own, and take turns of two seconds. What is compared are the two of a pair.
 
 use std::time::Duration;
 
+use bench_kit::poolers::Pooler;
 use bench_kit::{say, talk};
+use tokio::time::Instant;
 
-use crate::bench::{Bench, Block};
+use crate::bench::{Bench, Block, SETTLE};
 use crate::crowd::{Crowd, Group, dynos};
 use crate::goals::Wanted;
-use crate::ground::Arm;
+use crate::ground::{Arm, Watch};
+use crate::machine::Busy;
 use crate::reports::reports;
-use crate::statistics::{median, ratio};
+use crate::statistics::{Estimate, median, middle};
 use crate::work::Work;
 
 /// A load, and sizes around its best.
@@ -19,12 +25,15 @@ struct Load {
     name: &'static str,
     groups: Vec<Group>,
     in_bursts: bool,
+    /// What was begun in one turn would last into the next: turns are whole blocks.
+    is_slow: bool,
     sizes: &'static [u32],
 }
 
 impl Load {
     fn of(number: usize, work: Work, sizes: &'static [u32]) -> Self {
-        Self { number, name: work.name(), groups: dynos(work), in_bursts: false, sizes }
+        let (name, groups) = (work.name(), dynos(work));
+        Self { number, name, groups, in_bursts: false, is_slow: false, sizes }
     }
 
     /// W1 to W6, and W2 in bursts.
@@ -46,7 +55,7 @@ impl Load {
     /// W1 beside reports, which are so few that what is counted are point reads.
     async fn beside_reports(bench: &Bench) -> anyhow::Result<Self> {
         let mut load = Self::of(8, Work::Point, &[8, 16, 32, 64]);
-        load.name = "W8 point reads beside reports";
+        (load.name, load.is_slow) = ("W8 point reads beside reports", true);
         load.groups.push(reports(bench).await?);
         Ok(load)
     }
@@ -75,63 +84,143 @@ pub(crate) async fn run(bench: &Bench, only: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
-    bench.ground.tidy().await?;
-    let adaptive = bench.ground.start(Arm::Adaptive)?;
-    let mut crowd = Crowd::gather(&adaptive, &load.groups, bench.seed()).await?;
-    if load.in_bursts {
-        crowd.come_in_bursts();
-    }
-    tokio::time::sleep(LEARN).await;
-    drop(crowd);
+/// Parts of a block in which the adaptive limit and a fixed size take turns: whole blocks of the
+/// same arm differ by up to two here, since others use the machine; turns beside each other do not.
+const TURN: Duration = Duration::from_secs(2);
 
-    let sizes = load.sizes.iter().map(|size| Arm::Static(*size));
-    let arms: Vec<Arm> = std::iter::once(Arm::Adaptive).chain(sizes).collect();
-    let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); arms.len()];
-    let order: Vec<usize> = (0..arms.len()).collect();
-    for round in 1..=bench.plan.rounds {
-        bench.ground.tidy().await?;
-        for index in bench.shuffled(&order) {
-            let running = (arms[index] == Arm::Adaptive).then_some(&adaptive);
-            let Load { groups, in_bursts, .. } = load;
-            let block = bench.block_of(arms[index], running, groups, *in_bursts).await?;
-            talk(&format!(
-                "G1 {} round {round}: {:<10} {:>8.0}/s, limit {:.1}",
-                load.name, arms[index], block.rate, block.limit
-            ));
-            blocks[index].push(block);
-        }
-    }
-    tell(bench, load.name, &arms, &blocks)
+/// From a turn's begin until it counts: who was served before has left.
+const LEAD: Duration = Duration::from_millis(500);
+
+/// An arm with a crowd of its own, which rests while another has its turn.
+struct Stand {
+    arm: Arm,
+    crowd: Crowd,
+    watch: Watch,
+    since: Instant,
+    _pooler: Pooler,
 }
 
-fn tell(bench: &Bench, name: &str, arms: &[Arm], blocks: &[Vec<Block>]) -> anyhow::Result<()> {
-    let rates: Vec<Vec<f64>> =
-        blocks.iter().map(|all| all.iter().map(|block| block.rate).collect()).collect();
-    let best = (1..arms.len())
-        .max_by(|a, b| median(&rates[*a]).total_cmp(&median(&rates[*b])))
-        .unwrap_or_default();
-    say(&format!("\nG1  {name}"))?;
-    say("    arm            tx/s   of best  [95 % interval]      limit  core 0  core 1  failed")?;
-    for (index, arm) in arms.iter().enumerate() {
-        let of = |part: fn(&Block) -> f64| -> Vec<f64> { blocks[index].iter().map(part).collect() };
-        let share = ratio(&rates[index], &rates[best], bench.plan.seed);
+impl Stand {
+    /// Its crowd does not rest yet.
+    async fn open(bench: &Bench, arm: Arm, load: &Load) -> anyhow::Result<Self> {
+        let pooler = bench.ground.start(arm)?;
+        let watch = Watch::begin(&pooler, bench.plan.tells).await?;
+        let since = Instant::now();
+        let mut crowd = Crowd::gather(&pooler, &load.groups, bench.seed()).await?;
+        if load.in_bursts {
+            crowd.come_in_bursts();
+        }
+        Ok(Self { arm, crowd, watch, since, _pooler: pooler })
+    }
+
+    /// Its crowd works for a turn, and rests again.
+    async fn turn(&self, lead: Duration, span: Duration) -> anyhow::Result<Block> {
+        let board = self.crowd.board();
+        let lost = || board.failures().0 + board.failures().1;
+        let lost_before = lost();
+        self.crowd.rest(false);
+        tokio::time::sleep(lead).await;
+        let (from, watched, busy) = (board.elapsed(), self.since.elapsed(), Busy::now()?);
+        tokio::time::sleep(span).await;
+        let busy = Busy::now()?.since(busy);
+        let rate = board.rate(from, board.elapsed());
+        let limit = self.watch.limit(watched, self.since.elapsed());
+        self.crowd.rest(true);
+        Ok(Block { rate, limit, busy, failed: lost() - lost_before })
+    }
+}
+
+/// The adaptive limit and a fixed size in turn: `[adaptive, fixed]` of each pair.
+struct Compared {
+    size: Arm,
+    pairs: Vec<[Block; 2]>,
+}
+
+impl Compared {
+    fn of(&self, arm: usize, part: fn(&Block) -> f64) -> Vec<f64> {
+        self.pairs.iter().map(|pair| part(&pair[arm])).collect()
+    }
+
+    /// What the adaptive limit does of this size.
+    fn share(&self, seed: u64) -> Estimate {
+        let share = |[adaptive, fixed]: &[Block; 2]| adaptive.rate / fixed.rate;
+        middle(&self.pairs.iter().map(share).collect::<Vec<f64>>(), seed)
+    }
+}
+
+async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
+    bench.ground.tidy().await?;
+    let adaptive = Stand::open(bench, Arm::Adaptive, load).await?;
+    tokio::time::sleep(LEARN).await;
+    adaptive.crowd.rest(true);
+    let mut all = Vec::new();
+    for size in bench.shuffled(load.sizes) {
+        bench.ground.tidy().await?;
+        let fixed = Stand::open(bench, Arm::Static(size), load).await?;
+        tokio::time::sleep(SETTLE).await;
+        fixed.crowd.rest(true);
+        all.push(Compared {
+            size: fixed.arm,
+            pairs: take_turns(bench, load, &adaptive, &fixed).await?,
+        });
+    }
+    tell(bench, load.name, &all)
+}
+
+/// As many turns of each as make up the blocks that were asked for, in pairs.
+async fn take_turns(
+    bench: &Bench,
+    load: &Load,
+    adaptive: &Stand,
+    fixed: &Stand,
+) -> anyhow::Result<Vec<[Block; 2]>> {
+    let whole = bench.plan.block * u32::try_from(bench.plan.rounds)?;
+    let (lead, span) = if load.is_slow { (SETTLE, bench.plan.block) } else { (LEAD, TURN) };
+    let count = whole.as_secs_f64() / span.as_secs_f64();
+    let mut pairs = Vec::new();
+    while (pairs.len() as f64) < count {
+        let is_first = bench.shuffled(&[true, false])[0];
+        let first = if is_first { adaptive } else { fixed };
+        let second = if is_first { fixed } else { adaptive };
+        let (one, other) = (first.turn(lead, span).await?, second.turn(lead, span).await?);
+        let pair = if is_first { [one, other] } else { [other, one] };
+        talk(&format!(
+            "G1 {} pair {}: {:>8.0}/s at {:.1}, {} {:>8.0}/s",
+            load.name,
+            pairs.len() + 1,
+            pair[0].rate,
+            pair[0].limit,
+            fixed.arm,
+            pair[1].rate
+        ));
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+fn tell(bench: &Bench, name: &str, all: &[Compared]) -> anyhow::Result<()> {
+    let shares: Vec<Estimate> = all.iter().map(|one| one.share(bench.plan.seed)).collect();
+    let best = (0..all.len()).min_by(|a, b| shares[*a].value.total_cmp(&shares[*b].value));
+    let Some(best) = best else { return Ok(()) };
+    say(&format!("\nG1  {name}: the adaptive limit and a fixed size in turn"))?;
+    say(
+        "    size           tx/s   adaptive  limit  of it  [95 % interval]  core 0  core 1  failed",
+    )?;
+    for (number, (one, share)) in all.iter().zip(&shares).enumerate() {
+        let at = |arm, part| median(&one.of(arm, part));
+        let failed: u64 = one.pairs.iter().flatten().map(|block| block.failed).sum();
         say(&format!(
-            "    {arm:<10} {:>8.0}   {:>7.3}  [{:.3} … {:.3}]  {:>9.1}  {:>4.0} %  {:>4.0} %  {:>6}\
-             {}",
-            median(&rates[index]),
-            share.value,
-            share.low,
-            share.high,
-            median(&of(|block| block.limit)),
-            median(&of(|block| block.busy[0])),
-            median(&of(|block| block.busy[1])),
-            blocks[index].iter().map(|block| block.failed).sum::<u64>(),
-            if index == best { "  best" } else { "" },
+            "    {:<10} {:>8.0}   {:>8.0}  {:>5.1}  {share}  {:>4.0} %  {:>4.0} %  {failed:>6}{}",
+            one.size,
+            at(1, |block| block.rate),
+            at(0, |block| block.rate),
+            at(0, |block| block.limit),
+            at(0, |block| block.busy[0]),
+            at(0, |block| block.busy[1]),
+            if number == best { "  best" } else { "" },
         ))?;
     }
-    let share = ratio(&rates[0], &rates[best], bench.plan.seed);
-    let what = format!("{name}: of {}", arms[best]);
-    bench.goals.estimate("G1", what, share, Wanted::AtLeast(0.97));
+    let what = format!("{name}: of {}", all[best].size);
+    bench.goals.estimate("G1", what, shares[best], Wanted::AtLeast(0.97));
     Ok(())
 }
