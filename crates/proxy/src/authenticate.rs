@@ -170,6 +170,12 @@ impl Login<'_> {
             (Method::Trust | Method::Cert, secret) => {
                 Ok(Test::Passed(secret.map_or(Credential::None, Credential::of)))
             }
+            (Method::Peer, secret) => Ok(match self.client.stream.system_user().await {
+                Some(name) if name.as_bytes() == user => {
+                    Test::Passed(secret.map_or(Credential::None, Credential::of))
+                }
+                Some(_) | None => Test::Failed,
+            }),
             (Method::Reject, _) => Ok(Test::Failed),
             (Method::Scram, secret) | (Method::Md5, secret @ Some(Secret::Scram(_))) => {
                 self.scram(access, user, secret).await
@@ -301,6 +307,7 @@ impl Login<'_> {
         }
         let (code, kind) = match method {
             Method::Cert => (SqlState(*b"28000"), "certificate"),
+            Method::Peer => (SqlState(*b"28000"), "peer"),
             Method::Trust | Method::Reject | Method::Md5 | Method::Scram | Method::Password => {
                 (SqlState::INVALID_PASSWORD, "password")
             }

@@ -2,19 +2,38 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::answer::Answer;
 use crate::buffer::{Inbox, Outbox};
-use crate::stream::Stream;
+use crate::stream::{Socket, Stream};
 use crate::timer::timeout;
 
 /// How long a client that does not read may delay the end of its session.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Who has just connected.
+#[derive(Debug)]
+pub(crate) enum Comer {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Comer {
+    /// Where it comes from; nowhere if over a Unix socket.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
+    }
+}
 
 /// A client's side of a session.
 #[derive(Debug)]
@@ -28,6 +47,21 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Of one that has connected.
+    pub(crate) fn receive(comer: Comer) -> io::Result<Self> {
+        let address = comer.peer().map(|peer| peer.ip());
+        let socket = match comer {
+            Comer::Tcp(stream, _) => {
+                // A client that lost its power must not hold a server connection for ever.
+                SockRef::from(&stream).set_keepalive(true)?;
+                stream.set_nodelay(true)?;
+                Socket::Tcp(stream)
+            }
+            Comer::Unix(stream) => Socket::unix(stream)?,
+        };
+        Ok(Self::new(Stream::Plain(socket), address))
+    }
+
     pub(crate) fn new(stream: Stream, address: Option<IpAddr>) -> Self {
         Self { stream, address, inbox: Inbox::new(), outbox: Outbox::default() }
     }

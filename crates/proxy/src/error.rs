@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::Address;
+
 /// Why the proxy could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,7 +54,7 @@ pub enum Error {
     #[error("cannot listen on {addr}: {source}")]
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: Address,
         /// Why not.
         source: io::Error,
     },
@@ -61,7 +63,7 @@ pub enum Error {
     Adopt(io::Error),
     /// [`Proxy::unlisten`](crate::Proxy::unlisten) of an address that is not listened on.
     #[error("not listening on {0}")]
-    NotListening(SocketAddr),
+    NotListening(Address),
     /// A worker thread could not be started.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),

@@ -5,7 +5,6 @@
 //! until [`Proxy::sessions_ended`]. The new one's: [`Proxy::adopt`], [`Proxy::held_elsewhere`], and
 //! [`Proxy::strays`] for cancel requests that are the old one's.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,13 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cancel::{Registry, Stray};
 use crate::worker::Command;
-use crate::{Error, Proxy};
+use crate::{Address, Error, Proxy};
 
 /// An address that is listened on, for another process to do the same.
 #[derive(Debug)]
 pub struct Handed {
     /// The address.
-    pub addr: SocketAddr,
+    pub addr: Address,
     /// Whose clients come in there, if that is known.
     pub dyno: Option<Box<str>>,
     /// Its sockets. Each has a queue of its own, so all of them must be accepted from.
@@ -62,8 +61,8 @@ impl Proxy {
         let handed = bound.iter().map(|(addr, bound)| {
             let copies: Result<Vec<OwnedFd>, _> =
                 bound.sockets.iter().map(|socket| socket.try_clone().map(Into::into)).collect();
-            let sockets = copies.map_err(|source| Error::Listen { addr: *addr, source })?;
-            Ok(Handed { addr: *addr, dyno: bound.dyno.as_deref().map(Into::into), sockets })
+            let sockets = copies.map_err(|source| Error::Listen { addr: addr.clone(), source })?;
+            Ok(Handed { addr: addr.clone(), dyno: bound.dyno.as_deref().map(Into::into), sockets })
         });
         handed.collect()
     }
@@ -74,9 +73,8 @@ impl Proxy {
     /// # Errors
     /// [`Error::WorkerGone`].
     pub async fn stop_accepting(&self) -> Result<(), Error> {
-        let addresses: Vec<SocketAddr> = self.shared.bound.lock().keys().copied().collect();
-        for addr in addresses {
-            self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))?;
+        for addr in self.addresses() {
+            self.no_longer_accept(&addr)?;
         }
         self.pulse().await
     }
@@ -87,7 +85,7 @@ impl Proxy {
     /// [`Error::Listen`], [`Error::WorkerGone`].
     pub fn accept_again(&self) -> Result<(), Error> {
         let bound = self.shared.bound.lock();
-        bound.iter().try_for_each(|(addr, bound)| self.accept(*addr, bound))
+        bound.iter().try_for_each(|(addr, bound)| self.accept(addr, bound))
     }
 
     /// Closes the sockets: what still comes in is another process', or refused.
@@ -95,8 +93,24 @@ impl Proxy {
     /// # Errors
     /// [`Error::WorkerGone`].
     pub fn unlisten_all(&self) -> Result<(), Error> {
-        let addresses: Vec<SocketAddr> = self.shared.bound.lock().keys().copied().collect();
-        addresses.into_iter().try_for_each(|addr| self.unlisten(addr))
+        self.addresses().into_iter().try_for_each(|addr| self.unlisten(addr))
+    }
+
+    /// The same where another process accepts from copies of them: a Unix socket's file stays.
+    ///
+    /// # Errors
+    /// [`Error::WorkerGone`].
+    pub fn cede_all(&self) -> Result<(), Error> {
+        for bound in self.shared.bound.lock().values_mut() {
+            if let Some(file) = bound.file.take() {
+                file.leave();
+            }
+        }
+        self.unlisten_all()
+    }
+
+    fn addresses(&self) -> Vec<Address> {
+        self.shared.bound.lock().keys().cloned().collect()
     }
 
     /// Returns when every worker has shown that it is alive: all commands so far are carried out.

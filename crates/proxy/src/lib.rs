@@ -20,6 +20,7 @@
 //! Start reading at [`Proxy`], then `observe`, `pump` and `conversation`; then `regulate`.
 
 mod access;
+mod address;
 mod admin;
 mod answer;
 mod authenticate;
@@ -59,6 +60,7 @@ mod upstream;
 mod worker;
 
 pub use access::{Access, AuthQuery, Listed, Method, Rules, Users};
+pub use address::Address;
 pub use cancel::Stray;
 pub use config::{Config, Database, Mode, Setting};
 pub use control::{
@@ -67,7 +69,8 @@ pub use control::{
 pub use dynos::{Dynos, Treatment};
 pub use error::Error;
 pub use handover::{Canceller, Handed, Held};
-pub use proxy::{Proxy, Serving};
+pub use listen::unix::SocketPermissions;
+pub use proxy::{Origin, Proxy, Serving};
 pub use roster::{BOUNDS, Client, Doing, Histogram, Server, Totals};
 pub use tls::{ClientTls, SslMode};
 pub use upstream::{Endpoint, Upstream};

@@ -2,49 +2,85 @@
 //!
 //! With several workers the kernel spreads connections over them (`SO_REUSEPORT`). That option also
 //! lets another process of the same user take the address unnoticed, so it is set only where it is
-//! needed, and the address is tried without it first.
+//! needed, and the address is tried without it first. A Unix socket is one for all workers.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::Address;
+
+pub(crate) mod unix;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// A socket that is listened on.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The same socket under another descriptor.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        match listener {
+            Listener::Tcp(socket) => socket.into(),
+            Listener::Unix(socket) => socket.into(),
+        }
+    }
+}
+
 /// Listens on `addr` with `count` sockets; gives the address that was bound.
-pub(crate) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn bind(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
     if count > 1 && addr.port() != 0 {
         drop(socket(addr, Sharing::No)?);
     }
     let sharing = if count > 1 { Sharing::BetweenWorkers } else { Sharing::No };
     let first = socket(addr, sharing)?;
     let bound = first.local_addr()?;
-    let mut listeners = vec![first];
+    let mut listeners = vec![Listener::Tcp(first)];
     for _ in 1..count {
-        listeners.push(socket(bound, sharing)?);
+        listeners.push(Listener::Tcp(socket(bound, sharing)?));
     }
     Ok((bound, listeners))
 }
 
 /// Takes over sockets that somebody else opened; gives the one address they are all bound to.
-pub(crate) fn adopt(sockets: Vec<OwnedFd>) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn adopt(sockets: Vec<OwnedFd>) -> io::Result<(Address, Vec<Listener>)> {
     let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let mut bound = None;
+    let mut bound: Option<Address> = None;
     let mut listeners = Vec::new();
     for socket in sockets.into_iter().map(Socket::from) {
         if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
             return Err(wrong("not a stream socket that is listened on".to_owned()));
         }
-        let addr = socket.local_addr()?.as_socket();
-        let addr = addr.ok_or_else(|| wrong("not a TCP socket".to_owned()))?;
-        let first = *bound.get_or_insert(addr);
-        if first != addr {
+        let addr = socket.local_addr()?;
+        let (tcp, path) = (addr.as_socket(), addr.as_pathname());
+        let addr = tcp.map(Address::Tcp).or_else(|| path.map(|path| Address::Unix(path.into())));
+        let addr = addr.ok_or_else(|| wrong("neither a TCP socket nor one with a path".into()))?;
+        let first = bound.get_or_insert_with(|| addr.clone());
+        if *first != addr {
             return Err(wrong(format!("they are bound to both {first} and {addr}")));
         }
         socket.set_nonblocking(true)?;
-        listeners.push(socket.into());
+        listeners.push(match addr {
+            Address::Tcp(_) => Listener::Tcp(socket.into()),
+            Address::Unix(_) => Listener::Unix(socket.into()),
+        });
     }
     let bound = bound.ok_or_else(|| wrong("there is none".to_owned()))?;
     Ok((bound, listeners))
@@ -53,8 +89,8 @@ pub(crate) fn adopt(sockets: Vec<OwnedFd>) -> io::Result<(SocketAddr, Vec<TcpLis
 /// Copies of the sockets for each worker, such that each worker has one at least, and each socket
 /// is accepted from by one worker at least: with `SO_REUSEPORT` every socket has a queue of its
 /// own, and whoever stands in one that nobody looks at waits for ever.
-pub(crate) fn deal(sockets: &[TcpListener], workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
-    let mut hands: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+pub(crate) fn deal(sockets: &[Listener], workers: usize) -> io::Result<Vec<Vec<Listener>>> {
+    let mut hands: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     for round in 0..sockets.len().max(workers) {
         let socket = &sockets[round % sockets.len()];
         hands[round % workers].push(socket.try_clone()?);
@@ -113,10 +149,10 @@ mod tests {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (addr, listeners) = bind(any, 2).unwrap();
         let (_, others) = bind(any, 1).unwrap();
-        let fds = |listeners: &[TcpListener]| -> Vec<OwnedFd> {
+        let fds = |listeners: &[Listener]| -> Vec<OwnedFd> {
             listeners.iter().map(|one| one.try_clone().unwrap().into()).collect()
         };
-        assert_eq!(adopt(fds(&listeners)).unwrap().0, addr);
+        assert_eq!(adopt(fds(&listeners)).unwrap().0, addr.into());
         let said = |sockets: Vec<OwnedFd>| adopt(sockets).unwrap_err().to_string();
         assert!(said(fds(&listeners).into_iter().chain(fds(&others)).collect()).contains("both"));
         let datagram = std::net::UdpSocket::bind(any).unwrap();

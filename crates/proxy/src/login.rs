@@ -167,15 +167,20 @@ async fn read_packet(client: &mut Client) -> Result<Option<Vec<u8>>, wire::Error
 }
 
 /// Whose connection it is: the listener's dyno; else what the client says by `surgetank.dyno`, as a
-/// parameter or in `options`; else its `application_name`; else its address.
-pub(crate) fn dyno(listener: Option<&str>, session: &Session<'_>, peer: SocketAddr) -> String {
+/// parameter or in `options`; else its `application_name`; else its address, `[local]` over a Unix
+/// socket.
+pub(crate) fn dyno(
+    listener: Option<&str>,
+    session: &Session<'_>,
+    peer: Option<SocketAddr>,
+) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     listener
         .map(str::to_owned)
         .or_else(|| parameter(session, DYNO).map(|value| text(&value)))
         .or_else(|| session.parameter(b"application_name").map(text))
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| peer.ip().to_string())
+        .unwrap_or_else(|| peer.map_or("[local]".to_owned(), |peer| peer.ip().to_string()))
 }
 
 /// A parameter of the session: given as such, or in `options`.
@@ -290,8 +295,9 @@ mod tests {
         ];
         for (listener, parameters, expected) in cases {
             let packet = packet(parameters);
-            assert_eq!(dyno(listener, &session(&packet), peer), expected, "{parameters:?}");
+            assert_eq!(dyno(listener, &session(&packet), Some(peer)), expected, "{parameters:?}");
         }
+        assert_eq!(dyno(None, &session(&packet(&[])), None), "[local]");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The proxy as a whole: starts the workers, tells them where to listen, ends them.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,9 +18,11 @@ use crate::access::Doorman;
 use crate::control::{Control, ORDERS_MAX, Order};
 use crate::databases::Databases;
 use crate::journal::Journal;
+use crate::listen::unix::{self, SocketFile, SocketPermissions};
+use crate::listen::{self, Listener};
 use crate::timer::Timekeeper;
 use crate::worker::{Command, Shared, Worker};
-use crate::{Access, Config, Error, cancel, listen};
+use crate::{Access, Address, Config, Error, cancel};
 
 /// Commands that a worker may be behind with.
 const COMMANDS_MAX: usize = 256;
@@ -38,8 +41,19 @@ pub struct Proxy {
 #[derive(Debug)]
 pub(crate) struct Bound {
     /// Our own copies of the sockets, to give them to a successor.
-    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) sockets: Vec<Listener>,
     pub(crate) dyno: Option<Arc<str>>,
+    /// The file of a Unix socket that is ours to remove.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// Who opened the sockets that are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A service manager, which keeps them.
+    Manager,
+    /// The process that served there before: what was its own is ours now.
+    Predecessor,
 }
 
 /// A socket that is accepted from; see [`Proxy::serve`].
@@ -127,22 +141,50 @@ impl Proxy {
     /// # Errors
     /// [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn listen(&self, addr: SocketAddr, dyno: Option<&str>) -> Result<SocketAddr, Error> {
-        self.shared.check_address(addr)?;
-        let (addr, sockets) = listen::bind(addr, self.workers.len())
-            .map_err(|source| Error::Listen { addr, source })?;
-        self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
-        Ok(addr)
+        self.shared.check_address(&addr.into())?;
+        let (bound, sockets) = listen::bind(addr, self.workers.len())
+            .map_err(|source| Error::Listen { addr: addr.into(), source })?;
+        self.accept_from(bound.into(), Bound { sockets, dyno: dyno.map(Into::into), file: None })?;
+        Ok(bound)
     }
 
-    /// As [`Proxy::listen`], with sockets that somebody else opened, all on one address: a service
-    /// manager, or the process that served there before.
+    /// Listens on a Unix socket, as [`Proxy::listen`] does on an address. Its file is removed when
+    /// it is listened on no longer; one that a killed process has left there is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::WorkerGone`].
+    pub fn listen_unix(
+        &self,
+        path: &Path,
+        permissions: &SocketPermissions,
+        dyno: Option<&str>,
+    ) -> Result<(), Error> {
+        let addr = Address::Unix(path.to_owned());
+        let (socket, file) = unix::bind(path, permissions)
+            .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
+        let (sockets, dyno) = (vec![Listener::Unix(socket)], dyno.map(Into::into));
+        self.accept_from(addr, Bound { sockets, dyno, file: Some(file) })
+    }
+
+    /// As [`Proxy::listen`], with sockets that somebody else opened, all on one address.
     ///
     /// # Errors
     /// [`Error::Adopt`], [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
-    pub fn adopt(&self, sockets: Vec<OwnedFd>, dyno: Option<&str>) -> Result<SocketAddr, Error> {
+    pub fn adopt(
+        &self,
+        sockets: Vec<OwnedFd>,
+        origin: Origin,
+        dyno: Option<&str>,
+    ) -> Result<Address, Error> {
         let (addr, sockets) = listen::adopt(sockets).map_err(Error::Adopt)?;
-        self.shared.check_address(addr)?;
-        self.accept_from(addr, Bound { sockets, dyno: dyno.map(Into::into) })?;
+        self.shared.check_address(&addr)?;
+        let file = match (&addr, origin) {
+            (Address::Unix(path), Origin::Predecessor) => {
+                Some(SocketFile::of(path).map_err(Error::Adopt)?)
+            }
+            (Address::Unix(_), Origin::Manager) | (Address::Tcp(_), _) => None,
+        };
+        self.accept_from(addr.clone(), Bound { sockets, dyno: dyno.map(Into::into), file })?;
         Ok(addr)
     }
 
@@ -154,7 +196,7 @@ impl Proxy {
     /// [`Error::Adopt`], [`Error::NotLoopback`], [`Error::Listen`], [`Error::WorkerGone`].
     pub fn serve(&self, socket: OwnedFd, dyno: &str) -> Result<Serving, Error> {
         let (addr, sockets) = listen::adopt(vec![socket]).map_err(Error::Adopt)?;
-        self.shared.check_address(addr)?;
+        self.shared.check_address(&addr)?;
         let hands = listen::deal(&sockets, self.workers.len())
             .map_err(|source| Error::Listen { addr, source })?;
         let (stop, dyno) = (CancellationToken::new(), Arc::from(dyno));
@@ -166,33 +208,40 @@ impl Proxy {
         Ok(serving)
     }
 
-    fn accept_from(&self, addr: SocketAddr, bound: Bound) -> Result<(), Error> {
-        self.accept(addr, &bound)?;
+    fn accept_from(&self, addr: Address, bound: Bound) -> Result<(), Error> {
+        self.accept(&addr, &bound)?;
         self.shared.bound.lock().insert(addr, bound);
         Ok(())
     }
 
-    pub(crate) fn accept(&self, addr: SocketAddr, bound: &Bound) -> Result<(), Error> {
+    pub(crate) fn accept(&self, addr: &Address, bound: &Bound) -> Result<(), Error> {
         let hands = listen::deal(&bound.sockets, self.workers.len())
-            .map_err(|source| Error::Listen { addr, source })?;
+            .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
         for (worker, hand) in self.workers.iter().zip(hands) {
             for listener in hand {
+                let addr = addr.clone();
                 worker.tell(Command::Listen { listener, addr, dyno: bound.dyno.clone() })?;
             }
         }
         Ok(())
     }
 
-    /// Accepts no more connections on an address that [`Proxy::listen`] gave; the sessions that
-    /// came in there go on.
+    /// Accepts no more connections on an address that [`Proxy::listen`] gave or
+    /// [`Proxy::listen_unix`] was given; the sessions that came in there go on.
     ///
     /// # Errors
     /// [`Error::NotListening`], [`Error::WorkerGone`].
-    pub fn unlisten(&self, addr: SocketAddr) -> Result<(), Error> {
+    pub fn unlisten(&self, addr: impl Into<Address>) -> Result<(), Error> {
+        let addr = addr.into();
         if self.shared.bound.lock().remove(&addr).is_none() {
             return Err(Error::NotListening(addr));
         }
-        self.workers.iter().try_for_each(|worker| worker.tell(Command::Unlisten(addr)))
+        self.no_longer_accept(&addr)
+    }
+
+    pub(crate) fn no_longer_accept(&self, addr: &Address) -> Result<(), Error> {
+        let mut workers = self.workers.iter();
+        workers.try_for_each(|worker| worker.tell(Command::Unlisten(addr.clone())))
     }
 
     /// From now on others may come in, or by other means: the whole of [`Config::access`] is

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use rustls::CommonState;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream as Connecting};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::Endpoint;
@@ -37,11 +37,13 @@ impl Socket {
                 SockRef::from(&stream).set_keepalive(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Endpoint::Unix(path) => {
-                let stream = Connecting::connect(path).await?;
-                Ok(Self::Unix(UnixSocket::new(stream.into_std()?)?))
-            }
+            Endpoint::Unix(path) => Self::unix(UnixStream::connect(path).await?),
         }
+    }
+
+    /// One that is connected.
+    pub(crate) fn unix(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self::Unix(UnixSocket::new(stream.into_std()?)?))
     }
 
     fn migrate(self) -> io::Result<Self> {
@@ -118,6 +120,14 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.local_addr(),
             Self::Tls(tls) => tls.get_ref().0.local_addr(),
+        }
+    }
+
+    /// Over a Unix socket: the name of the operating system's user whose process has connected.
+    pub(crate) async fn system_user(&self) -> Option<String> {
+        match self {
+            Self::Plain(Socket::Unix(socket)) => socket.system_user().await,
+            Self::Plain(Socket::Tcp(_)) | Self::Tls(_) => None,
         }
     }
 

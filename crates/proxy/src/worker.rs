@@ -1,13 +1,11 @@
 //! A thread that carries sessions: a runtime of its own, its own sockets to accept from.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,16 +16,16 @@ use wire::startup::{self, Startup};
 use crate::access::Doorman;
 use crate::answer::Answer;
 use crate::cancel;
-use crate::client::Client;
+use crate::client::{Client, Comer};
 use crate::control::{Control, Orders};
 use crate::databases::{Databases, Entry};
 use crate::journal::Journal;
+use crate::listen::Listener;
 use crate::login::{self, LOGIN_TIME, Refused, Wish};
 use crate::proxy::Bound;
 use crate::roster::{Badge, Card, Seat};
-use crate::stream::{Socket, Stream};
 use crate::timer::timeout;
-use crate::{Config, Error, Mode};
+use crate::{Address, Config, Error, Mode};
 use crate::{admin, observe, regulate};
 
 mod door;
@@ -47,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) databases: Databases,
     pub(crate) cancels: Arc<cancel::Registry>,
     /// Where it listens.
-    pub(crate) bound: Mutex<HashMap<SocketAddr, Bound>>,
+    pub(crate) bound: Mutex<HashMap<Address, Bound>>,
     /// What admins want of the proxy's owner.
     pub(crate) orders: Mutex<Option<Orders>>,
 }
@@ -55,33 +53,35 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether clients may be let in at this address: what others can reach must ask them for
     /// something.
-    pub(crate) fn check_address(&self, addr: SocketAddr) -> Result<(), Error> {
+    pub(crate) fn check_address(&self, addr: &Address) -> Result<(), Error> {
         check_address(addr, &self.config.read())
     }
 
     /// Whether this may be the configuration from now on.
     pub(crate) fn check_config(&self, config: &Config) -> Result<(), Error> {
         config.check()?;
-        self.bound.lock().keys().try_for_each(|addr| check_address(*addr, config))
+        self.bound.lock().keys().try_for_each(|addr| check_address(addr, config))
     }
 }
 
-fn check_address(addr: SocketAddr, config: &Config) -> Result<(), Error> {
-    if addr.ip().is_loopback() || config.asks_for_passwords() {
-        return Ok(());
+fn check_address(addr: &Address, config: &Config) -> Result<(), Error> {
+    match addr {
+        Address::Tcp(addr) if !addr.ip().is_loopback() && !config.asks_for_passwords() => {
+            Err(Error::NotLoopback(*addr))
+        }
+        Address::Tcp(_) | Address::Unix(_) => Ok(()),
     }
-    Err(Error::NotLoopback(addr))
 }
 
 /// What a worker is told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept from this socket too.
-    Listen { listener: StdListener, addr: SocketAddr, dyno: Option<Arc<str>> },
+    Listen { listener: Listener, addr: Address, dyno: Option<Arc<str>> },
     /// Accept from this socket too, whose address says nothing, until this fires.
-    Serve { listener: StdListener, dyno: Arc<str>, stop: CancellationToken },
+    Serve { listener: Listener, dyno: Arc<str>, stop: CancellationToken },
     /// No longer accept from this address.
-    Unlisten(SocketAddr),
+    Unlisten(Address),
     /// Say that all commands so far were carried out.
     Pulse(oneshot::Sender<()>),
     /// Accept nothing more, give sessions this long, then end them.
@@ -103,7 +103,7 @@ impl Worker {
     /// Runs until it is told to stop, or nobody is left to tell it.
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let mut accepting = JoinSet::new();
-        let mut listeners: HashMap<SocketAddr, CancellationToken> = HashMap::new();
+        let mut listeners: HashMap<Address, CancellationToken> = HashMap::new();
         let worker = Arc::new(self);
         if worker.number == 0 {
             accepting.spawn(rounds::sample(Arc::clone(&worker.shared)));
@@ -204,10 +204,10 @@ struct Guest {
 
 impl Worker {
     /// Carries one connection from its first packet to its end.
-    async fn receive(&self, stream: TcpStream, peer: SocketAddr, dyno: Option<Arc<str>>) {
+    async fn receive(&self, comer: Comer, dyno: Option<Arc<str>>) {
         // In boxes, all that is not for long: a session is carried in here as long as it lives, and
         // what is an argument of a future stays in it to its end.
-        let Some((guest, session)) = Box::pin(self.arrive(stream, peer, dyno)).await else {
+        let Some((guest, session)) = Box::pin(self.arrive(comer, dyno)).await else {
             return;
         };
         match session {
@@ -219,18 +219,14 @@ impl Worker {
     /// Hears what a connection is for, and does it unless it is a session.
     async fn arrive(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        comer: Comer,
         dyno: Option<Arc<str>>,
     ) -> Option<(Guest, Session<impl Future<Output = ()> + use<>>)> {
         let arrived = self.shared.journal.now();
-        // A client that lost its power must not hold a server connection for ever.
-        let alive = SockRef::from(&stream).set_keepalive(true);
-        if let Err(error) = alive.and_then(|()| stream.set_nodelay(true)) {
-            tracing::debug!(%peer, %error, "the connection ended at once");
-            return None;
-        }
-        let client = Client::new(Stream::Plain(Socket::Tcp(stream)), Some(peer.ip()));
+        let peer = comer.peer();
+        let client = Client::receive(comer)
+            .inspect_err(|error| tracing::debug!(?peer, %error, "the connection ended at once"))
+            .ok()?;
         let (client, wish) = self.hear(client).await?;
         let packet = match wish {
             Wish::Session(packet) => packet,
@@ -290,7 +286,7 @@ impl Worker {
         &self,
         session: &startup::Session<'_>,
         dyno: Option<&str>,
-        (peer, local): (SocketAddr, Option<SocketAddr>),
+        (peer, local): (Option<SocketAddr>, Option<SocketAddr>),
         connected: trace::Micros,
     ) -> Badge {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
@@ -304,7 +300,7 @@ impl Worker {
             database: text(session.database()),
             user: text(session.user()),
             application: text(session.parameter(b"application_name").unwrap_or_default()),
-            peer: Some(peer),
+            peer,
             local,
             connected,
         }

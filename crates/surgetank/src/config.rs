@@ -5,11 +5,11 @@ mod ini;
 mod pgbouncer;
 mod toml;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use proxy::{Config, Database, Upstream};
+use proxy::{Address, Config, Database, SocketPermissions, Upstream};
 
 /// What a file asks for.
 #[derive(Debug)]
@@ -17,7 +17,9 @@ pub(crate) struct Plan {
     /// The proxy itself.
     pub(crate) proxy: Config,
     /// Where it listens, if the file says so.
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Address>,
+    /// Who may connect to Unix sockets among them.
+    pub(crate) socket_permissions: SocketPermissions,
     /// Where Prometheus finds the numbers.
     pub(crate) metrics: Option<SocketAddr>,
     /// The dyno of all clients.
@@ -73,8 +75,16 @@ impl Source {
 impl Plan {
     /// A proxy without a file.
     pub(crate) fn of(proxy: Config) -> Self {
-        let (listen, notes) = (Vec::new(), Vec::new());
-        Self { proxy, listen, metrics: None, dyno: None, record: None, state: None, notes }
+        Self {
+            proxy,
+            listen: Vec::new(),
+            socket_permissions: SocketPermissions::default(),
+            metrics: None,
+            dyno: None,
+            record: None,
+            state: None,
+            notes: Vec::new(),
+        }
     }
 
     /// As text: what is in effect, without secrets.
@@ -82,6 +92,11 @@ impl Plan {
         let mut lines: Vec<String> = Vec::new();
         for address in &self.listen {
             lines.push(format!("listen = {address}"));
+        }
+        if self.listen.iter().any(|address| matches!(address, Address::Unix(_))) {
+            let SocketPermissions { mode, group } = &self.socket_permissions;
+            lines.push(format!("unix_socket_permissions = {mode:04o}"));
+            lines.extend(group.iter().map(|group| format!("unix_socket_group = {group}")));
         }
         if let Some(address) = self.metrics {
             lines.push(format!("metrics.listen = {address}"));
@@ -120,13 +135,21 @@ fn with_given(
     Some((databases, first))
 }
 
+/// The mode of a file as people write it: 0770.
+fn mode(text: &str) -> anyhow::Result<u32> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(_) | Err(_) => bail!("{text:?} is no mode of a file: write 0777 or 0770"),
+    }
+}
+
 /// A path in a file: relative ones begin at its folder.
 fn beside(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
 }
 
 /// Addresses to listen on, from `PgBouncer`'s or our words.
-fn addresses(hosts: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
+fn addresses(hosts: &str, port: u16) -> anyhow::Result<Vec<Address>> {
     let mut found = Vec::new();
     for host in hosts.split(',').map(str::trim).filter(|host| !host.is_empty()) {
         let host = match host {
@@ -134,8 +157,8 @@ fn addresses(hosts: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
             "localhost" => "127.0.0.1",
             other => other,
         };
-        match host.parse() {
-            Ok(ip) => found.push(SocketAddr::new(ip, port)),
+        match host.parse::<IpAddr>() {
+            Ok(ip) => found.push(SocketAddr::new(ip, port).into()),
             Err(_) => bail!("{host:?} is not an address: write 127.0.0.1, ::1, * or localhost"),
         }
     }

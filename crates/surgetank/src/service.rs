@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use proxy::Proxy;
+use proxy::{Address, Origin, Proxy, SocketPermissions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -64,7 +64,9 @@ pub(crate) struct ServiceArgs {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     /// For clients.
-    pub(crate) listen: &'a [SocketAddr],
+    pub(crate) listen: &'a [Address],
+    /// Who may connect to Unix sockets among them.
+    pub(crate) socket_permissions: &'a SocketPermissions,
     /// Whose they all are.
     pub(crate) dyno: Option<&'a str>,
     /// For Prometheus.
@@ -79,9 +81,9 @@ pub(crate) struct Service {
     drain: Duration,
     grace: Duration,
     /// Opened by a service manager, until they are listened on.
-    activated: BTreeMap<SocketAddr, Vec<OwnedFd>>,
+    activated: BTreeMap<Address, Vec<OwnedFd>>,
     /// Where we listen, and what was asked for; `None` for a service manager's sockets.
-    asked: BTreeMap<SocketAddr, Option<SocketAddr>>,
+    asked: BTreeMap<Address, Option<Address>>,
     listening: Option<Listening>,
     /// Where Prometheus comes, if it does.
     metrics: RefCell<Option<metrics::Endpoint>>,
@@ -141,7 +143,7 @@ impl Service {
         proxy: &Proxy,
         wanted: Wanted<'_>,
     ) -> anyhow::Result<String> {
-        let Wanted { listen: wanted, dyno, metrics } = wanted;
+        let Wanted { listen: wanted, socket_permissions, dyno, metrics } = wanted;
         let signals = Signals::new()?;
         let predecessor = match &self.handover {
             Some(path) => Predecessor::meet(path).await?,
@@ -162,24 +164,28 @@ impl Service {
             }
         }
         let by_manager = passed.iter().any(|(place, _)| place.asked.is_none());
-        passed.retain(|(place, _)| match place.asked {
+        passed.retain(|(place, _)| match &place.asked {
             None => true,
-            Some(asked) => {
-                !by_manager && (wanted.contains(&asked) || wanted.contains(&place.bound))
-            }
+            Some(asked) => !by_manager && (wanted.contains(asked) || wanted.contains(&place.bound)),
         });
-        let has = |addr: &SocketAddr| {
-            passed.iter().any(|(place, _)| place.asked == Some(*addr) || place.bound == *addr)
-        };
+        let has = |addr: &Address| passed.iter().any(|(place, _)| place.is_at(addr));
         for addr in wanted.iter().filter(|addr| !by_manager && !has(addr)) {
-            self.asked.insert(proxy.listen(*addr, dyno)?, Some(*addr));
+            let bound = match addr {
+                Address::Tcp(addr) => proxy.listen(*addr, dyno)?.into(),
+                Address::Unix(path) => {
+                    proxy.listen_unix(path, socket_permissions, dyno)?;
+                    addr.clone()
+                }
+            };
+            self.asked.insert(bound, Some(addr.clone()));
         }
         let predecessor = match predecessor {
             Some(predecessor) => predecessor.replace(proxy).await?,
             None => None,
         };
         for (place, sockets) in passed {
-            self.asked.insert(proxy.adopt(sockets, dyno)?, place.asked);
+            let origin = if place.asked.is_none() { Origin::Manager } else { Origin::Predecessor };
+            self.asked.insert(proxy.adopt(sockets, origin, dyno)?, place.asked);
         }
         if let Some(predecessor) = &predecessor {
             predecessor.accepting().await?;
@@ -198,8 +204,9 @@ impl Service {
         asked: SocketAddr,
         theirs: Option<(Place, Vec<OwnedFd>)>,
     ) -> anyhow::Result<metrics::Socket> {
-        let activated = self.activated.remove(&asked);
-        let same = |(place, _): &(Place, _)| place.asked == Some(asked) || place.bound == asked;
+        let address = asked.into();
+        let activated = self.activated.remove(&address);
+        let same = |(place, _): &(Place, _)| place.is_at(&address);
         let passed = theirs.filter(same).map(|(_, sockets)| sockets).or(activated);
         match passed.into_iter().flatten().next() {
             Some(socket) => metrics::Socket::adopt(socket, asked),

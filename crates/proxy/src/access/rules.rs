@@ -21,6 +21,8 @@ pub enum Method {
     Password,
     /// By a certificate that our authority has signed, whose common name is the user's.
     Cert,
+    /// Over a Unix socket, by the name of the operating system's user that the process runs as.
+    Peer,
 }
 
 /// On what kind of connection a rule holds.
@@ -105,8 +107,8 @@ impl Rules {
 
     /// Reads the lines of a `pg_hba.conf`: `local`, `host`, `hostssl`, `hostnossl`; databases
     /// (`all`, `sameuser`, names); users (`all`, names); an address (`all`, a network, an address
-    /// and its mask); a method (`trust`, `reject`, `md5`, `scram-sha-256`, `password`, `cert`); and
-    /// `clientcert=`.
+    /// and its mask); a method (`trust`, `reject`, `md5`, `scram-sha-256`, `password`, `cert`,
+    /// `peer`); and `clientcert=`.
     ///
     /// # Errors
     /// [`Error::Rules`] with the line: what is not understood is never left out.

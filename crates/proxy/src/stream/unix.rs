@@ -11,6 +11,9 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::{Uid, User};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
@@ -44,6 +47,14 @@ impl UnixSocket {
     /// The same socket under another descriptor.
     pub(super) fn duplicate(&self) -> io::Result<UnixStream> {
         self.readable.get_ref().try_clone()
+    }
+
+    /// The name of the operating system's user whose process has connected.
+    pub(super) async fn system_user(&self) -> Option<String> {
+        let user = getsockopt(self.readable.get_ref(), PeerCredentials).ok()?.uid();
+        // Names may come over a network.
+        let named = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(user)));
+        named.await.ok()?.ok()?.map(|user| user.name)
     }
 
     /// Whether the runtime knows of bytes to read, or of the end.

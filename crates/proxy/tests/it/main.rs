@@ -24,4 +24,5 @@ mod slow;
 mod state;
 mod statements;
 mod tls;
+mod unix;
 mod vanish;

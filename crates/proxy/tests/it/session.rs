@@ -116,7 +116,7 @@ async fn a_socket_of_another_network_is_served_as_its_dyno_until_it_is_let_go() 
         assert_eq!(names.collect::<Vec<_>>(), ["web.7"]);
         // No successor gets it: only whoever made the network can make it again.
         let handed = fixture.proxy.sockets().unwrap();
-        assert!(handed.iter().all(|handed| handed.addr != addr));
+        assert!(handed.iter().all(|handed| handed.addr != addr.into()));
         drop(serving);
         let refused = async {
             while tokio::net::TcpStream::connect(addr).await.is_ok() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use observe::{ObserveConfig, Observer};
-use proxy::{Mode, Proxy, Upstream};
+use proxy::{Address, Mode, Proxy, Upstream};
 use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
@@ -57,9 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pgbouncer_ini: Option<PathBuf>,
 
-    /// Address and port for clients [default: 127.0.0.1:6432]
+    /// Address and port for clients, or a Unix socket (FOLDER/.s.PGSQL.PORT); may be given again
+    /// [default: 127.0.0.1:6432]
     #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddr>,
+    listen: Vec<Address>,
 
     /// What it does with the sessions that pass [default: observe]
     #[arg(long, value_enum)]
@@ -162,18 +163,18 @@ impl Args {
         if !self.stats_users.is_empty() {
             config.stats_users.clone_from(&self.stats_users);
         }
-        if let Some(address) = self.listen {
-            plan.listen = vec![address];
+        if !self.listen.is_empty() {
+            plan.listen.clone_from(&self.listen);
         }
         if plan.listen.is_empty() {
-            plan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 6432))];
+            plan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 6432)).into()];
         }
         plan.record = self.record.clone().or(plan.record);
         plan.metrics = self.metrics.or(plan.metrics);
         plan.dyno = self.dyno.clone().or(plan.dyno);
         plan.state = self.state.clone().or(plan.state);
         if let Some(address) =
-            plan.metrics.filter(|one| one.port() > 0 && plan.listen.contains(one))
+            plan.metrics.filter(|one| one.port() > 0 && plan.listen.contains(&(*one).into()))
         {
             anyhow::bail!("{address} is for clients and for metrics: give each a port of its own");
         }
@@ -218,8 +219,8 @@ async fn serve(
     let config = proxy::Config { knees: knees.read(), ..plan.proxy.clone() };
     let names = Arc::new(DynoNames::new(clock));
     let proxy = Proxy::start(config, names, clock, Arc::clone(&sink))?;
-    let Plan { listen, dyno, metrics, .. } = &plan;
-    let wanted = Wanted { listen, dyno: dyno.as_deref(), metrics: *metrics };
+    let Plan { listen, socket_permissions, dyno, metrics, .. } = &plan;
+    let wanted = Wanted { listen, socket_permissions, dyno: dyno.as_deref(), metrics: *metrics };
     let addresses = service.listen(&proxy, wanted).await?;
     let observer = match args.database_url.as_deref().filter(|_| recorded && !args.no_samples) {
         Some(url) => sample(url, clock, &sink).await?,
@@ -246,6 +247,10 @@ async fn reload(args: &Args, started: &Plan, proxy: &Proxy) -> anyhow::Result<()
         let plan = args.plan()?;
         let waits = [
             ("listen", plan.listen != started.listen),
+            (
+                "unix_socket_permissions, unix_socket_group",
+                plan.socket_permissions != started.socket_permissions,
+            ),
             ("metrics.listen", plan.metrics != started.metrics),
             ("record", plan.record != started.record),
             ("state", plan.state != started.state),

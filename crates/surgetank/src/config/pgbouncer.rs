@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use proxy::{AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, Upstream, Users};
+use proxy::{
+    Address, AuthQuery, ClientTls, Config, Database, Method, Mode, Rules, SocketPermissions,
+    Upstream, Users,
+};
 
 use super::ini::{self, Entry};
 use super::{Plan, addresses, with_given};
 
 mod keys;
 
-/// `PgBouncer`'s port.
+/// `PgBouncer`'s port, and the folder of its Unix socket.
 const PORT: u16 = 6432;
+const SOCKET_DIR: &str = "/tmp";
 
 /// The settings of `[pgbouncer]` that are honoured.
 type Settings = BTreeMap<String, Entry>;
@@ -59,13 +63,39 @@ pub(super) fn read(name: &str, text: &str, given: Option<&Upstream>) -> anyhow::
     config.databases = databases;
     numbers(&settings, &mut config)?;
     access(&settings, &mut config, &secrets)?;
-    let hosts = settings.get("listen_addr").map_or("", |entry| entry.value.as_str());
-    let port = number(&settings, "listen_port")?.unwrap_or(PORT);
-    let listen = addresses(hosts, port).with_context(|| place(&settings, "listen_addr"))?;
-    if listen.is_empty() {
-        notes.push("listen_addr is not set: PgBouncer would listen on its Unix socket only".into());
+    let listen = listen(&settings)?;
+    let socket_permissions = socket_permissions(&settings)?;
+    Ok(Plan { listen, socket_permissions, notes, ..Plan::of(config) })
+}
+
+/// Its addresses, and its Unix socket, which is in `/tmp` where the file says nothing.
+fn listen(settings: &Settings) -> anyhow::Result<Vec<Address>> {
+    let text = |key| settings.get(key).map(|entry| entry.value.as_str());
+    let port = number(settings, "listen_port")?.unwrap_or(PORT);
+    let hosts = text("listen_addr").unwrap_or_default();
+    let mut listen = addresses(hosts, port).with_context(|| place(settings, "listen_addr"))?;
+    let folder = text("unix_socket_dir").unwrap_or(SOCKET_DIR);
+    if !folder.is_empty() {
+        if !folder.starts_with('/') {
+            bail!(
+                "{}: {folder:?} is not the whole path of a folder",
+                place(settings, "unix_socket_dir")
+            );
+        }
+        listen.push(Address::unix(Path::new(folder), port));
     }
-    Ok(Plan { listen, notes, ..Plan::of(config) })
+    Ok(listen)
+}
+
+fn socket_permissions(settings: &Settings) -> anyhow::Result<SocketPermissions> {
+    let mut permissions = SocketPermissions::default();
+    if let Some(entry) = settings.get("unix_socket_mode") {
+        let key = || place(settings, "unix_socket_mode");
+        permissions.mode = super::mode(&entry.value).with_context(key)?;
+    }
+    let group = settings.get("unix_socket_group").map(|entry| entry.value.clone());
+    permissions.group = group.filter(|group| !group.is_empty());
+    Ok(permissions)
 }
 
 fn at(entry: &Entry) -> String {
@@ -326,7 +356,7 @@ mod tests {
         );
         let plan = plan(&text);
         let listen: Vec<String> = plan.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["127.0.0.1:7000", "[::1]:7000"]);
+        assert_eq!(listen, ["127.0.0.1:7000", "[::1]:7000", "/tmp/.s.PGSQL.7000"]);
         let config = &plan.proxy;
         assert_eq!((config.mode, config.limit.map(NonZeroU32::get)), (Mode::Regulate, Some(25)));
         assert!(!config.adaptive);
@@ -343,6 +373,31 @@ mod tests {
         assert_eq!(config.databases[1].upstream.endpoint().to_string(), "/run/pg/.s.PGSQL.5432");
         assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
         assert!(!plan.describe().contains("p@ss"), "{}", plan.describe());
+    }
+
+    #[test]
+    fn its_unix_socket_is_where_pgbouncer_has_it() {
+        let listen = |more: &str| {
+            let text = format!("[databases]\n* = host=h\n[pgbouncer]\n{more}");
+            let plan = read("x.ini", &text, None).map_err(|error| format!("{error:#}"))?;
+            let listen: Vec<String> = plan.listen.iter().map(ToString::to_string).collect();
+            Ok::<_, String>((listen, plan.socket_permissions))
+        };
+        let (nothing, permissions) = listen("").unwrap();
+        assert_eq!(nothing, ["/tmp/.s.PGSQL.6432"]);
+        assert_eq!(permissions, SocketPermissions::default());
+        let (addresses, permissions) = listen(
+            "listen_addr = ::1\nunix_socket_dir = /run/x\nunix_socket_mode = 0770\n\
+             unix_socket_group = app",
+        )
+        .unwrap();
+        assert_eq!(addresses, ["[::1]:6432", "/run/x/.s.PGSQL.6432"]);
+        assert_eq!(permissions, SocketPermissions { mode: 0o770, group: Some("app".into()) });
+        assert_eq!(listen("listen_addr = ::1\nunix_socket_dir =").unwrap().0, ["[::1]:6432"]);
+        let why = listen("unix_socket_dir = @abstract").unwrap_err();
+        assert!(why.starts_with("x.ini:4: unix_socket_dir"), "{why}");
+        let why = listen("unix_socket_mode = 0999").unwrap_err();
+        assert!(why.starts_with("x.ini:4: unix_socket_mode"), "{why}");
     }
 
     #[test]

@@ -10,17 +10,20 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use proxy::{
-    AuthQuery, ClientTls, Config, Database, Dynos, Method, Mode, Rules, SslMode, Upstream, Users,
+    Address, AuthQuery, ClientTls, Config, Database, Dynos, Method, Mode, Rules, SocketPermissions,
+    SslMode, Upstream, Users,
 };
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Plan, beside, with_given};
+use super::{Plan, beside, mode, with_given};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    listen: Option<Vec<Spanned<SocketAddr>>>,
+    listen: Option<Vec<Spanned<String>>>,
+    unix_socket_permissions: Option<Spanned<String>>,
+    unix_socket_group: Option<String>,
     mode: Option<ModeWord>,
     workers: Option<NonZeroUsize>,
     limit: Option<NonZeroU32>,
@@ -50,6 +53,15 @@ struct File {
 enum ModeWord {
     Observe,
     Regulate,
+}
+
+impl From<ModeWord> for Mode {
+    fn from(word: ModeWord) -> Self {
+        match word {
+            ModeWord::Observe => Self::Observe,
+            ModeWord::Regulate => Self::Regulate,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,11 +156,7 @@ pub(super) fn read(
         let text = "databases: there is none; write [databases.NAME], or give DATABASE_URL";
         return Err(places.wrong(&(0..0), text));
     };
-    let mode = match file.mode {
-        Some(ModeWord::Regulate) => Mode::Regulate,
-        Some(ModeWord::Observe) | None => Mode::Observe,
-    };
-    let mut config = Config::new(mode, first);
+    let mut config = Config::new(file.mode.map_or(Mode::Observe, Into::into), first);
     config.databases = databases;
     if let Some(workers) = file.workers {
         config.workers = workers;
@@ -179,9 +187,20 @@ pub(super) fn read(
     if let Some(tls) = &file.tls {
         encryption(tls, &mut config, folder, &places)?;
     }
+    let address = |text: Spanned<String>| -> anyhow::Result<Address> {
+        text.get_ref().parse().map_err(|why| places.wrong(&text.span(), why))
+    };
+    let listen = file.listen.into_iter().flatten().map(address).collect::<Result<_, _>>()?;
+    let mut socket_permissions =
+        SocketPermissions { group: file.unix_socket_group, ..SocketPermissions::default() };
+    if let Some(text) = &file.unix_socket_permissions {
+        socket_permissions.mode =
+            mode(text.get_ref()).map_err(|why| places.wrong(&text.span(), why))?;
+    }
     Ok(Plan {
         proxy: config,
-        listen: file.listen.into_iter().flatten().map(Spanned::into_inner).collect(),
+        listen,
+        socket_permissions,
         metrics: file.metrics.map(|metrics| metrics.listen),
         dyno: file.dyno,
         record: file.record.map(|path| beside(folder, &path)),

@@ -18,10 +18,10 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use proxy::Address;
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -73,12 +73,56 @@ pub(super) enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// What was asked for, possibly port 0; `None` if a service manager opened the sockets.
-    pub(super) asked: Option<SocketAddr>,
+    #[serde(with = "text::option")]
+    pub(super) asked: Option<Address>,
     /// Where clients find it.
-    pub(super) bound: SocketAddr,
+    #[serde(with = "text")]
+    pub(super) bound: Address,
     pub(super) dyno: Option<String>,
     /// How many sockets there are.
     pub(super) sockets: usize,
+}
+
+impl Place {
+    /// Whether this address was asked for, or is where clients find it.
+    pub(super) fn is_at(&self, address: &Address) -> bool {
+        self.asked.as_ref() == Some(address) || self.bound == *address
+    }
+}
+
+/// Addresses as people write them.
+mod text {
+    use proxy::Address;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(address)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+
+    pub(super) mod option {
+        use super::{Address, Deserialize, Deserializer, Serializer, de};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            address: &Option<Address>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match address {
+                Some(address) => to.serialize_some(&address.to_string()),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Address>, D::Error> {
+            let text = Option::<String>::deserialize(from)?;
+            text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+        }
+    }
 }
 
 /// One end of the connection.
@@ -212,7 +256,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     fn pair() -> (Link, Link) {
         let (one, other) = UnixStream::pair().unwrap();
@@ -226,9 +270,14 @@ mod tests {
             (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses: Vec<SocketAddr> =
             listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        let place =
-            |index: usize| Place { asked: None, bound: addresses[index], dyno: None, sockets: 1 };
-        let places = vec![place(0), place(1), place(2)];
+        let place = |index: usize, asked: Option<Address>| Place {
+            asked,
+            bound: addresses[index].into(),
+            dyno: None,
+            sockets: 1,
+        };
+        let (any, path) = ("127.0.0.1:0".parse().ok(), "/run/x/.s.PGSQL.1".parse().ok());
+        let places = vec![place(0, None), place(1, any), place(2, path)];
         old.say(&Message::Held { held: vec![("x".repeat(9000), 1)] }).await.unwrap();
         let copies: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
         old.say_with(&Message::Sockets { pid: 1, places: places.clone(), metrics: None }, &copies)

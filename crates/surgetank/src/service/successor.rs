@@ -96,7 +96,7 @@ impl Service {
             }
             return Err(error);
         }
-        proxy.unlisten_all()?;
+        proxy.cede_all()?;
         if let Some(metrics) = self.metrics.borrow_mut().as_mut() {
             metrics.leave();
         }
@@ -130,8 +130,8 @@ impl Service {
             format!("it has {} sockets, at most {DESCRIPTORS_MAX} can be given", copies.len())
         } else {
             let place = |handed: &proxy::Handed| Place {
-                asked: self.asked.get(&handed.addr).copied().unwrap_or(Some(handed.addr)),
-                bound: handed.addr,
+                asked: self.asked.get(&handed.addr).cloned().unwrap_or(Some(handed.addr.clone())),
+                bound: handed.addr.clone(),
                 dyno: handed.dyno.as_deref().map(str::to_owned),
                 sockets: handed.sockets.len(),
             };
@@ -149,7 +149,7 @@ impl Service {
     fn metrics_place(&self) -> anyhow::Result<Option<(Place, OwnedFd)>> {
         let metrics = self.metrics.borrow();
         let Some(metrics) = metrics.as_ref() else { return Ok(None) };
-        let (asked, bound) = (Some(metrics.asked()), metrics.bound());
+        let (asked, bound) = (Some(metrics.asked().into()), metrics.bound().into());
         let place = Place { asked, bound, dyno: None, sockets: 1 };
         Ok(metrics.socket()?.map(|socket| (place, socket)))
     }

@@ -48,7 +48,8 @@ impl Process {
         std::thread::spawn(move || std::io::copy(&mut errors.by_ref(), &mut std::io::sink()));
         let last = told.lines().last().expect("a line");
         let addr = last.split(" on ").nth(1).and_then(|rest| rest.split(", Ctrl-C").next());
-        let addr = addr.and_then(|addr| addr.parse().ok());
+        // A Unix socket may follow.
+        let addr = addr.and_then(|all| all.split(", ").next()?.parse().ok());
         let addr = addr.unwrap_or_else(|| panic!("no address in {last}"));
         let metrics = told.split("metrics on http://").nth(1);
         let metrics = metrics.and_then(|rest| rest.split("/metrics").next()?.parse().ok());

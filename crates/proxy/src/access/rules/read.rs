@@ -30,6 +30,9 @@ pub(super) fn line(line: &str) -> Result<Option<Rule>, String> {
         }
     };
     let method = method(&single(next("method")?, "method")?)?;
+    if method == Method::Peer && kind != Kind::Local {
+        return Err("the method peer is for local lines".to_owned());
+    }
     let mut certificate = (method == Method::Cert).then_some(Named::AsUser);
     for option in fields {
         certificate = match (single(option, "option")?.as_str(), method) {
@@ -191,9 +194,10 @@ fn method(word: &str) -> Result<Method, String> {
         "scram-sha-256" => Ok(Method::Scram),
         "password" => Ok(Method::Password),
         "cert" => Ok(Method::Cert),
+        "peer" => Ok(Method::Peer),
         other => Err(format!(
-            "method {other:?} is not supported; trust, reject, md5, scram-sha-256, password and \
-             cert are"
+            "method {other:?} is not supported; trust, reject, md5, scram-sha-256, password, cert \
+             and peer are"
         )),
     }
 }

@@ -52,6 +52,9 @@ fn the_first_rule_that_matches_counts() {
         assert_eq!(all.find(&caller), Some((Method::Md5, None)));
     }
     assert!(Rules::read("# nothing\n\n").unwrap().is_empty());
+    let peer = Rules::read("local all all peer").unwrap();
+    let caller = Caller { address: None, tls: false, database: b"x", user: b"y" };
+    assert_eq!(peer.find(&caller), Some((Method::Peer, None)));
 }
 
 #[test]

@@ -9,14 +9,15 @@ pub(super) enum Meaning {
     NoEffect(&'static str),
 }
 
-const HONOURED: &str = "listen_addr listen_port auth_type auth_file auth_hba_file auth_query \
+const HONOURED: &str = "listen_addr listen_port unix_socket_dir unix_socket_mode \
+    unix_socket_group auth_type auth_file auth_hba_file auth_query \
     auth_user auth_dbname pool_mode default_pool_size max_db_connections max_client_conn \
     query_wait_timeout query_wait_notify server_connect_timeout client_tls_sslmode \
     client_tls_key_file client_tls_cert_file client_tls_ca_file server_tls_sslmode \
     server_tls_ca_file server_tls_cert_file server_tls_key_file admin_users stats_users";
 
 /// Reasons, and the keys they are the reasons of.
-const NO_EFFECT: [(&str, &str); 12] = [
+const NO_EFFECT: [(&str, &str); 11] = [
     (
         "messages go to stderr, and the recording has every connection and request",
         "logfile syslog syslog_facility syslog_ident log_connections log_disconnections \
@@ -26,7 +27,6 @@ const NO_EFFECT: [(&str, &str); 12] = [
         "the service manager sees to it",
         "pidfile user job_name service_name conffile so_reuseport peer_id suspend_timeout",
     ),
-    ("clients connect over TCP only", "unix_socket_dir unix_socket_mode unix_socket_group"),
     (
         "a server connection is reset exactly, and checked before it is used; it needs no query",
         "server_reset_query server_reset_query_always server_check_query server_check_delay \

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -94,6 +94,37 @@ async fn it_tells_its_life_in_order() {
     assert!(manager.hear_news().starts_with("STOPPING=1\nSTATUS="));
 }
 
+/// Starts what follows as `$0` with its standard input as a service manager's socket.
+const PASSED_IN: &str = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+
+#[tokio::test]
+async fn a_unix_socket_passed_in_stays_the_managers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(".s.PGSQL.6432");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let postgres = testkit::postgres().await;
+    let database = postgres.database().await;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", PASSED_IN, env!("CARGO_BIN_EXE_surgetank"), "proxy"]);
+    let mut proxy = shell
+        .arg(database.url())
+        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().expect("a copy"))))
+        .spawn()
+        .expect("it runs");
+    let mut config = tokio_postgres::Config::new();
+    config.host_path(folder.path()).port(6432).dbname(&database.name);
+    config.user(&database.owner.user).password(&database.owner.password);
+    // Whoever comes before the service does waits.
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("a session");
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(connection);
+    client.simple_query("SELECT 1").await.expect("an answer");
+    drop(client);
+    kill(Pid::from_raw(proxy.id().try_into().expect("a pid")), Signal::SIGTERM).expect("it runs");
+    assert!(proxy.wait().expect("our child").success());
+    assert!(path.exists(), "it is not ours to remove");
+}
+
 #[tokio::test]
 async fn sockets_passed_in_are_used_instead_of_its_own() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -107,16 +138,15 @@ async fn sockets_passed_in_are_used_instead_of_its_own() {
         let session = testkit::connect(&url).await;
         session.simple_query("SELECT 1").await.expect("an answer");
     });
-    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
     let words = ["--workers", "3", "--listen", "127.0.0.1:1"];
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_surgetank"), "proxy"]);
+    shell.args(["-c", PASSED_IN, env!("CARGO_BIN_EXE_surgetank"), "proxy"]);
     shell.arg(database.url()).args(words).stdin(Stdio::from(OwnedFd::from(listener)));
     let proxy = Process::spawn(&mut shell);
     assert_eq!(proxy.addr, addr);
     early.join_next().await.expect("a client").expect("it was served");
     let wrong = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_surgetank"), "proxy"])
+        .args(["-c", PASSED_IN, env!("CARGO_BIN_EXE_surgetank"), "proxy"])
         .arg(database.url())
         .stdin(Stdio::from(OwnedFd::from(std::net::UdpSocket::bind(addr).expect("a port"))))
         .output()

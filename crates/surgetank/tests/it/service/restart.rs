@@ -49,6 +49,24 @@ impl Fixture {
         let words = self.words(mode);
         Process::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
+
+    /// On a Unix socket, too.
+    fn start_on_both(&self, mode: &str) -> Process {
+        let (words, path) = (self.words(mode), self.unix_socket().display().to_string());
+        let words = words.iter().map(String::as_str).chain(["--listen", path.as_str()]);
+        Process::start(&words.collect::<Vec<_>>())
+    }
+
+    fn unix_socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.6432")
+    }
+
+    /// How to connect over it, as libpq's words.
+    fn over_unix_socket(&self) -> String {
+        let (folder, owner) = (self.folder.path().display(), &self.database.owner);
+        let (user, password, name) = (&owner.user, &owner.password, &self.database.name);
+        format!("host='{folder}' port=6432 user='{user}' password='{password}' dbname='{name}'")
+    }
 }
 
 /// Clients that come, ask and go, as fast as they can; each failure is kept.
@@ -127,9 +145,9 @@ fn watch(fixture: &Fixture) -> (Arc<AtomicU64>, JoinSet<()>) {
 async fn three_restarts(mode: &str) -> u64 {
     let _alone = crate::MACHINE.lock().await;
     let fixture = Fixture::new().await;
-    let mut processes = vec![fixture.start(mode)];
+    let mut processes = vec![fixture.start_on_both(mode)];
     let url = fixture.database.url_through(processes[0].addr);
-    let load = Load::start(&url, 4);
+    let (load, unix_load) = (Load::start(&url, 2), Load::start(&fixture.over_unix_socket(), 2));
     let (most, watcher) = watch(&fixture);
     load.goes_on(20).await;
 
@@ -138,10 +156,11 @@ async fn three_restarts(mode: &str) -> u64 {
         let session = testkit::connect(&url).await;
         session.batch_execute("BEGIN; CREATE TEMP TABLE t(n) AS SELECT 1").await.expect("a start");
         stayed.push(session);
-        let next = fixture.start(mode);
+        let next = fixture.start_on_both(mode);
         assert_eq!(next.addr, processes[0].addr, "the same sockets");
         processes.push(next);
         load.goes_on(20).await;
+        unix_load.goes_on(20).await;
     }
     // Each belongs to another generation; the first one's cancel request passes through all.
     for session in &mut stayed {
@@ -163,13 +182,16 @@ async fn three_restarts(mode: &str) -> u64 {
         assert!(old.ended().await.success());
     }
     load.goes_on(20).await;
-    let failures = load.end().await;
+    unix_load.goes_on(20).await;
+    let failures = [load.end().await, unix_load.end().await].concat();
     assert!(failures.is_empty(), "{} failed: {:?}", failures.len(), failures.first());
     drop(watcher);
     last.signal(Signal::SIGTERM);
     let mut last = last;
     assert!(last.ended().await.success());
-    assert!(!fixture.path().exists(), "nothing is left behind");
+    for path in [fixture.path(), fixture.unix_socket()] {
+        assert!(!path.exists(), "nothing is left behind");
+    }
     most.load(Ordering::Relaxed)
 }
 
