@@ -44,6 +44,10 @@ const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
 const DOWN: f64 = 1.4;
 const STEEP_DOWN: f64 = 2.4;
+/// What is guessed of the elasticity below the cold limit, beyond `TARGET`, per ln; and the
+/// standard error of such a guess.
+const GUESS: f64 = 0.5;
+const GUESSED: f64 = 0.3;
 /// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known as
 /// well as this.
 const STILL: f64 = 0.025;
@@ -250,7 +254,7 @@ impl Law {
     /// A pair is complete: moves the limit.
     fn decide(&mut self, window: &Window, pair: Pair) {
         self.evidence.add(pair);
-        let (e, error) = (self.elasticity(), self.error());
+        let (e, error) = self.belief();
         // More short statements take from the long ones what they gain themselves.
         let rivals = self.long;
         let taken = (RIVALS * rivals / (rivals + f64::from(window.limit))).min(TARGET);
@@ -298,6 +302,22 @@ impl Law {
         } else {
             self.probe_anew();
         }
+    }
+
+    /// The elasticity to go by, and its standard error: what pairs have shown and, below the cold
+    /// limit, as far as they leave it open, a guess that leads back there. Where others use the
+    /// machine, pairs show little for long, and the limit wanders; too little costs far more then
+    /// than too much.
+    fn belief(&self) -> (f64, f64) {
+        let (e, error) = (self.elasticity(), self.error());
+        let guess = TARGET + GUESS * (COLD * self.part.share / self.centre).ln();
+        if guess <= e.max(TARGET) {
+            return (e, error);
+        }
+        // Each counts by the inverse of its variance.
+        let (shown, guessed) = ((error * error).recip(), (GUESSED * GUESSED).recip());
+        let all = shown + guessed;
+        ((shown * e + guessed * guess) / all, all.recip().sqrt())
     }
 
     /// The elasticity that is sought where the limit of all is as large as now.

@@ -97,6 +97,32 @@ fn a_small_limit_is_kept_for_less_than_a_large_one() {
     }
 }
 
+/// Others use the machine: what a slot does and the next differs by a third. Then it takes minutes
+/// to tell 5 from 8, and meanwhile the limit must not be where it costs most.
+#[test]
+fn where_pairs_show_little_the_limit_does_not_wander_down() {
+    fn rises(limit: f64) -> f64 {
+        let most = limit.min(8.0);
+        1000.0 * most / (most + 1.5) * (most / limit).powf(0.1)
+    }
+    let mut lost = Vec::new();
+    for seed in 0..8 {
+        let (mut law, mut toy) = (Law::new(seed), Toy::new(rises));
+        let mut chance = Random::new(!seed);
+        let mut sign = || if chance.coin() { 1.0_f64 } else { -1.0 };
+        while toy.now < Micros::from_secs(60) {
+            let mut window = toy.window(law.decision());
+            window.work *= (0.2 * (sign() + sign())).exp();
+            law.slot_ended(&window);
+            if toy.now > Micros::from_secs(10) {
+                lost.push(1.0 - rises(centre(&law)) / rises(8.0));
+            }
+        }
+    }
+    let lost = lost.iter().sum::<f64>() / lost.len() as f64;
+    assert!(lost < 0.05, "{lost:.3} of what a limit of 8 does is lost");
+}
+
 #[test]
 fn another_load_is_noticed_while_the_law_rests() {
     for seed in 0..8 {
