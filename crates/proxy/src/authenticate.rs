@@ -1,7 +1,6 @@
 //! How a client proves who it is: a user of a database, or an admin.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -296,10 +295,11 @@ impl Login<'_> {
         let doorman = &self.doorman;
         doorman.doubt(&(user.into(), database.into()));
         let now = self.journal.now();
-        let address = self.client.address;
-        let delay = address.map_or(Duration::ZERO, |address| doorman.fail(address, now));
+        // Over a Unix socket it comes from this machine.
+        let address = self.client.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let delay = doorman.fail(address, now);
         let user = String::from_utf8_lossy(user);
-        tracing::info!(?address, %user, ?delay, "a login failed");
+        tracing::info!(%address, %user, ?delay, "a login failed");
         tokio::select! {
             biased;
             () = &mut *self.kill => return End::dismissed(self.farewell()).into(),

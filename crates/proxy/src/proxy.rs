@@ -179,9 +179,8 @@ impl Proxy {
         let (addr, sockets) = listen::adopt(sockets).map_err(Error::Adopt)?;
         self.shared.check_address(&addr)?;
         let file = match (&addr, origin) {
-            (Address::Unix(path), Origin::Predecessor) => {
-                Some(SocketFile::of(path).map_err(Error::Adopt)?)
-            }
+            // Where somebody has removed it, there is none to remove.
+            (Address::Unix(path), Origin::Predecessor) => SocketFile::of(path).ok(),
             (Address::Unix(_), Origin::Manager) | (Address::Tcp(_), _) => None,
         };
         self.accept_from(addr.clone(), Bound { sockets, dyno: dyno.map(Into::into), file })?;
