@@ -42,7 +42,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(1500);
 const RECALL: Duration = Duration::from_secs(2);
 
 /// What one block showed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Block {
     /// Transactions a second.
     pub(crate) rate: f64,
@@ -92,12 +92,22 @@ impl Bench {
         };
         let crowd = Crowd::gather(pooler, groups, self.seed()).await?;
         tokio::time::sleep(if arm == Arm::Adaptive { RECALL } else { SETTLE }).await;
-        let (from, busy) = (crowd.board().elapsed(), Busy::now()?);
-        tokio::time::sleep(self.plan.block).await;
-        let to = crowd.board().elapsed();
-        let busy = Busy::now()?.since(busy);
-        let (failed, refused, _) = crowd.board().failures();
-        let limit = watch.map_or(f64::NAN, |watch| watch.limit(from, to));
-        Ok(Block { rate: crowd.board().rate(from, to), limit, busy, failed: failed + refused })
+        measure(&crowd, watch.as_ref(), self.plan.block).await
     }
+}
+
+/// What a crowd does from now on for so long; what failed is all since it was gathered.
+pub(crate) async fn measure(
+    crowd: &Crowd,
+    watch: Option<&Watch>,
+    span: Duration,
+) -> anyhow::Result<Block> {
+    let watched = || watch.map_or(Duration::ZERO, Watch::elapsed);
+    let (from, watched_from, busy) = (crowd.board().elapsed(), watched(), Busy::now()?);
+    tokio::time::sleep(span).await;
+    let busy = Busy::now()?.since(busy);
+    let rate = crowd.board().rate(from, crowd.board().elapsed());
+    let limit = watch.map_or(f64::NAN, |watch| watch.limit(watched_from, watch.elapsed()));
+    let (failed, refused, _) = crowd.board().failures();
+    Ok(Block { rate, limit, busy, failed: failed + refused })
 }

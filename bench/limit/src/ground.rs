@@ -176,6 +176,7 @@ impl Ground {
 /// How the limit of a proxy stood over time.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    start: Instant,
     seen: std::rc::Rc<std::cell::RefCell<Vec<Seen>>>,
     _tasks: JoinSet<()>,
 }
@@ -227,7 +228,12 @@ impl Watch {
                 }
             }
         });
-        Ok(Self { seen, _tasks: tasks })
+        Ok(Self { start, seen, _tasks: tasks })
+    }
+
+    /// How long it has been looking.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// All looks so far.

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use bench_kit::poolers::Pooler;
 use bench_kit::{say, talk};
-use tokio::time::Instant;
 
-use crate::bench::{Bench, Block, SETTLE};
+use crate::bench::{Bench, Block, SETTLE, measure};
 use crate::crowd::{Crowd, Group, dynos};
 use crate::goals::Wanted;
 use crate::ground::{Arm, Watch};
-use crate::machine::Busy;
 use crate::reports::reports;
 use crate::statistics::{Estimate, median, middle};
 use crate::work::Work;
@@ -96,7 +94,6 @@ struct Stand {
     arm: Arm,
     crowd: Crowd,
     watch: Watch,
-    since: Instant,
     _pooler: Pooler,
 }
 
@@ -105,28 +102,21 @@ impl Stand {
     async fn open(bench: &Bench, arm: Arm, load: &Load) -> anyhow::Result<Self> {
         let pooler = bench.ground.start(arm)?;
         let watch = Watch::begin(&pooler, bench.plan.tells).await?;
-        let since = Instant::now();
         let mut crowd = Crowd::gather(&pooler, &load.groups, bench.seed()).await?;
         if load.in_bursts {
             crowd.come_in_bursts();
         }
-        Ok(Self { arm, crowd, watch, since, _pooler: pooler })
+        Ok(Self { arm, crowd, watch, _pooler: pooler })
     }
 
     /// Its crowd works for a turn, and rests again.
     async fn turn(&self, lead: Duration, span: Duration) -> anyhow::Result<Block> {
-        let board = self.crowd.board();
-        let lost = || board.failures().0 + board.failures().1;
-        let lost_before = lost();
+        let (failed, refused, _) = self.crowd.board().failures();
         self.crowd.rest(false);
         tokio::time::sleep(lead).await;
-        let (from, watched, busy) = (board.elapsed(), self.since.elapsed(), Busy::now()?);
-        tokio::time::sleep(span).await;
-        let busy = Busy::now()?.since(busy);
-        let rate = board.rate(from, board.elapsed());
-        let limit = self.watch.limit(watched, self.since.elapsed());
+        let block = measure(&self.crowd, Some(&self.watch), span).await?;
         self.crowd.rest(true);
-        Ok(Block { rate, limit, busy, failed: lost() - lost_before })
+        Ok(Block { failed: block.failed - failed - refused, ..block })
     }
 }
 
@@ -179,11 +169,10 @@ async fn take_turns(
     let count = whole.as_secs_f64() / span.as_secs_f64();
     let mut pairs = Vec::new();
     while (pairs.len() as f64) < count {
-        let is_first = bench.shuffled(&[true, false])[0];
-        let first = if is_first { adaptive } else { fixed };
-        let second = if is_first { fixed } else { adaptive };
-        let (one, other) = (first.turn(lead, span).await?, second.turn(lead, span).await?);
-        let pair = if is_first { [one, other] } else { [other, one] };
+        let mut pair = [Block::default(); 2];
+        for index in bench.shuffled(&[0, 1]) {
+            pair[index] = [adaptive, fixed][index].turn(lead, span).await?;
+        }
         talk(&format!(
             "G1 {} pair {}: {:>8.0}/s at {:.1}, {} {:>8.0}/s",
             load.name,

@@ -22,8 +22,13 @@ impl Address {
     /// The Unix socket that clients look for in this folder for this port.
     #[must_use]
     pub fn unix(folder: &Path, port: u16) -> Self {
-        Self::Unix(folder.join(format!("{NAME}{port}")))
+        Self::Unix(socket_in(folder, port))
     }
+}
+
+/// The socket of this port in a folder, ours or the server's.
+pub(crate) fn socket_in(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("{NAME}{port}"))
 }
 
 impl From<SocketAddr> for Address {

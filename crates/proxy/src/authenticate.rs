@@ -67,6 +67,13 @@ enum Test {
     Failed,
 }
 
+impl Test {
+    /// Passed without a password: what is kept of the user is all that there is.
+    fn passed_without(secret: Option<&Secret>) -> Self {
+        Self::Passed(secret.map_or(Credential::None, Credential::of))
+    }
+}
+
 /// A login under way.
 pub(crate) struct Login<'a> {
     pub(crate) client: &'a mut Client,
@@ -166,15 +173,12 @@ impl Login<'_> {
     ) -> Result<Test, Stopped> {
         let secret = word.as_deref();
         match (method, secret) {
-            (Method::Trust | Method::Cert, secret) => {
-                Ok(Test::Passed(secret.map_or(Credential::None, Credential::of)))
+            (Method::Trust | Method::Cert, secret) => Ok(Test::passed_without(secret)),
+            (Method::Peer, secret) => {
+                let is_user = |name: String| name.as_bytes() == user;
+                let passed = self.client.stream.system_user().await.is_some_and(is_user);
+                Ok(if passed { Test::passed_without(secret) } else { Test::Failed })
             }
-            (Method::Peer, secret) => Ok(match self.client.stream.system_user().await {
-                Some(name) if name.as_bytes() == user => {
-                    Test::Passed(secret.map_or(Credential::None, Credential::of))
-                }
-                Some(_) | None => Test::Failed,
-            }),
             (Method::Reject, _) => Ok(Test::Failed),
             (Method::Scram, secret) | (Method::Md5, secret @ Some(Secret::Scram(_))) => {
                 self.scram(access, user, secret).await

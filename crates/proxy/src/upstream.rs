@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::access::Secret;
+use crate::address::socket_in;
 use crate::stream::Stream;
 use crate::tls::{Given, ServerTls};
 
@@ -108,7 +109,7 @@ impl Upstream {
             return Err(Error::Url(format!("host {host:?}: more than one host is not supported")));
         }
         let endpoint = if host.starts_with('/') {
-            Endpoint::Unix(PathBuf::from(host).join(format!(".s.PGSQL.{port}")))
+            Endpoint::Unix(socket_in(Path::new(&host), port))
         } else {
             Endpoint::Tcp { host, port }
         };

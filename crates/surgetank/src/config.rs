@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use proxy::{Address, Config, Database, SocketPermissions, Upstream};
+use proxy::{Address, Config, Database, Mode, SocketPermissions, Upstream};
 
 /// What a file asks for.
 #[derive(Debug)]
@@ -30,6 +30,23 @@ pub(crate) struct Plan {
     pub(crate) state: Option<PathBuf>,
     /// What is to be told at the start: keys without effect here, and why.
     pub(crate) notes: Vec<String>,
+}
+
+/// The modes as words, in a file and on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeWord {
+    Observe,
+    Regulate,
+}
+
+impl From<ModeWord> for Mode {
+    fn from(word: ModeWord) -> Self {
+        match word {
+            ModeWord::Observe => Self::Observe,
+            ModeWord::Regulate => Self::Regulate,
+        }
+    }
 }
 
 /// Which file, in which language.

@@ -12,7 +12,7 @@ use proxy::{Address, Mode, Proxy, Upstream};
 use recording::Recorder;
 use trace::{Clock, DynoNames, NoSink, Sink};
 
-use crate::config::{Plan, Source};
+use crate::config::{ModeWord, Plan, Source};
 use crate::exit::{Exit, one_line};
 use crate::knees::Knees;
 use crate::metrics;
@@ -64,7 +64,7 @@ pub(crate) struct Args {
 
     /// What it does with the sessions that pass [default: observe]
     #[arg(long, value_enum)]
-    mode: Option<ModeArg>,
+    mode: Option<ModeWord>,
 
     /// regulate: most server connections [default: as many as the server has room for; with
     /// --static 20]
@@ -116,22 +116,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     service: ServiceArgs,
-}
-
-/// The modes as words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ModeArg {
-    Observe,
-    Regulate,
-}
-
-impl From<ModeArg> for Mode {
-    fn from(mode: ModeArg) -> Self {
-        match mode {
-            ModeArg::Observe => Self::Observe,
-            ModeArg::Regulate => Self::Regulate,
-        }
-    }
 }
 
 impl Args {

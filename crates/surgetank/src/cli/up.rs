@@ -11,7 +11,7 @@ use platform::control::{self, Client, Server};
 use platform::{Api, Egress, Formation, Procfile};
 
 use super::PostgresArgs;
-use super::proxy::ModeArg;
+use crate::config::ModeWord;
 use crate::exit::{Exit, Unavailable};
 use crate::out;
 use crate::progress::Progress;
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     pub(super) app: PathBuf,
 
     /// What the proxy does with the sessions that pass
-    #[arg(long, value_enum, default_value_t = ModeArg::Observe)]
-    mode: ModeArg,
+    #[arg(long, value_enum, default_value_t = ModeWord::Observe)]
+    mode: ModeWord,
 
     /// regulate: most server connections [default: two per core and two]
     #[arg(long, value_name = "N")]

@@ -16,7 +16,7 @@ use proxy::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Plan, beside, mode, with_given};
+use super::{ModeWord, Plan, beside, mode, with_given};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,22 +46,6 @@ struct File {
     auth: Option<Auth>,
     tls: Option<Tls>,
     metrics: Option<Metrics>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ModeWord {
-    Observe,
-    Regulate,
-}
-
-impl From<ModeWord> for Mode {
-    fn from(word: ModeWord) -> Self {
-        match word {
-            ModeWord::Observe => Self::Observe,
-            ModeWord::Regulate => Self::Regulate,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -77,6 +77,7 @@ fn what_is_not_understood_is_an_error_with_its_line() {
         ("host all \"ann all md5", "a quote is not closed"),
         ("hostssl all all all cert map=x", "option \"map=x\""),
         ("host all all all cert", "certificates are for hostssl"),
+        ("host all all all peer", "the method peer is for local lines"),
         ("include other.conf", "type \"include\""),
     ];
     for (text, says) in cases {
