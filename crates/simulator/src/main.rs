@@ -58,7 +58,19 @@ fn judge(law: &str, oracle: &Oracle, scenario: &Scenario, seed: u64) -> Judged {
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+    match run(&Arguments::parse()) {
+        // Whoever read the table has seen enough of it (`| head`).
+        Err(error) if is_unread(&error) => Ok(()),
+        result => result,
+    }
+}
+
+fn is_unread(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let scenarios = if arguments.held_out > 0 {
         (HELD_OUT..HELD_OUT + arguments.held_out).map(random::scenario).collect()
     } else {
