@@ -28,6 +28,7 @@ mod phases;
 mod reports;
 mod several;
 mod soak;
+mod stand;
 mod statistics;
 mod steady;
 mod surge;

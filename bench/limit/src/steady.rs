@@ -1,19 +1,20 @@
 //! G1: a load that stays as it is. The limit that was found, beside static sizes.
 //!
 //! Two proxies stand in front of the server, one with the law and one with a fixed size, each with
-//! clients of its own, and take turns of two seconds. What is compared are the two of a pair.
+//! clients of its own, and take turns of two seconds. What is compared are the two of a pair. A few
+//! pairs with each size say which is the best; the goal is judged by many more with that one.
 
 use std::time::Duration;
 
-use bench_kit::poolers::Pooler;
 use bench_kit::{say, talk};
 
-use crate::bench::{Bench, Block, SETTLE, measure};
-use crate::crowd::{Crowd, Group, dynos};
+use crate::bench::{Bench, Block, SETTLE};
+use crate::crowd::{Group, dynos};
 use crate::goals::Wanted;
-use crate::ground::{Arm, Watch};
+use crate::ground::Arm;
 use crate::reports::reports;
-use crate::statistics::{Estimate, median, middle};
+use crate::stand::{LEAD, Stand};
+use crate::statistics::{Estimate, median, typical};
 use crate::work::Work;
 
 /// A load, and sizes around its best.
@@ -57,6 +58,15 @@ impl Load {
         load.groups.push(reports(bench).await?);
         Ok(load)
     }
+
+    /// An arm with this load, which it has at once.
+    async fn stand(&self, bench: &Bench, arm: Arm) -> anyhow::Result<Stand> {
+        let mut stand = Stand::open(bench, arm, &self.groups).await?;
+        if self.in_bursts {
+            stand.crowd.come_in_bursts();
+        }
+        Ok(stand)
+    }
 }
 
 /// What a thorough run tries.
@@ -82,43 +92,12 @@ pub(crate) async fn run(bench: &Bench, only: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts of a block in which the adaptive limit and a fixed size take turns: whole blocks of the
-/// same arm differ by up to two here, since others use the machine; turns beside each other do not.
+/// Parts of a block in which the adaptive limit and a fixed size take turns.
 const TURN: Duration = Duration::from_secs(2);
 
-/// From a turn's begin until it counts: who was served before has left.
-const LEAD: Duration = Duration::from_millis(500);
-
-/// An arm with a crowd of its own, which rests while another has its turn.
-struct Stand {
-    arm: Arm,
-    crowd: Crowd,
-    watch: Watch,
-    _pooler: Pooler,
-}
-
-impl Stand {
-    /// Its crowd does not rest yet.
-    async fn open(bench: &Bench, arm: Arm, load: &Load) -> anyhow::Result<Self> {
-        let pooler = bench.ground.start(arm)?;
-        let watch = Watch::begin(&pooler, bench.plan.tells).await?;
-        let mut crowd = Crowd::gather(&pooler, &load.groups, bench.seed()).await?;
-        if load.in_bursts {
-            crowd.come_in_bursts();
-        }
-        Ok(Self { arm, crowd, watch, _pooler: pooler })
-    }
-
-    /// Its crowd works for a turn, and rests again.
-    async fn turn(&self, lead: Duration, span: Duration) -> anyhow::Result<Block> {
-        let (failed, refused, _) = self.crowd.board().failures();
-        self.crowd.rest(false);
-        tokio::time::sleep(lead).await;
-        let block = measure(&self.crowd, Some(&self.watch), span).await?;
-        self.crowd.rest(true);
-        Ok(Block { failed: block.failed - failed - refused, ..block })
-    }
-}
+/// What is judged are pairs with the size that looked best, measured afresh, so many times more:
+/// the best of a few estimates looks better than it is.
+const JUDGED: u32 = 4;
 
 /// The adaptive limit and a fixed size in turn: `[adaptive, fixed]` of each pair.
 struct Compared {
@@ -134,44 +113,72 @@ impl Compared {
     /// What the adaptive limit does of this size.
     fn share(&self, seed: u64) -> Estimate {
         let share = |[adaptive, fixed]: &[Block; 2]| adaptive.rate / fixed.rate;
-        middle(&self.pairs.iter().map(share).collect::<Vec<f64>>(), seed)
+        typical(&self.pairs.iter().map(share).collect::<Vec<f64>>(), seed)
+    }
+
+    fn tell(&self, seed: u64, note: &str) -> anyhow::Result<()> {
+        let at = |arm, part| median(&self.of(arm, part));
+        let failed: u64 = self.pairs.iter().flatten().map(|block| block.failed).sum();
+        say(&format!(
+            "    {:<10} {:>5} {:>8.0}   {:>8.0}  {:>5.1}  {}  {:>4.0} %  {:>4.0} %  {failed:>6}{note}",
+            self.size,
+            self.pairs.len(),
+            at(1, |block| block.rate),
+            at(0, |block| block.rate),
+            at(0, |block| block.limit),
+            self.share(seed),
+            at(0, |block| block.busy[0]),
+            at(0, |block| block.busy[1]),
+        ))
     }
 }
 
 async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
+    let seed = bench.plan.seed;
     bench.ground.tidy().await?;
-    let adaptive = Stand::open(bench, Arm::Adaptive, load).await?;
+    let adaptive = load.stand(bench, Arm::Adaptive).await?;
     tokio::time::sleep(LEARN).await;
     adaptive.crowd.rest(true);
-    let mut all = Vec::new();
+    say(&format!("\nG1  {}: the adaptive limit and a fixed size in turn", load.name))?;
+    say(
+        "    size       pairs     tx/s   adaptive  limit  of it  [95 % interval]  core 0  core 1  \
+         failed",
+    )?;
+    let mut best: Option<(f64, u32)> = None;
     for size in bench.shuffled(load.sizes) {
-        bench.ground.tidy().await?;
-        let fixed = Stand::open(bench, Arm::Static(size), load).await?;
-        tokio::time::sleep(SETTLE).await;
-        fixed.crowd.rest(true);
-        all.push(Compared {
-            size: fixed.arm,
-            pairs: take_turns(bench, load, &adaptive, &fixed).await?,
-        });
+        let compared = take_turns(bench, load, &adaptive, size, 1).await?;
+        compared.tell(seed, "")?;
+        let share = compared.share(seed).value;
+        best = best.filter(|(least, _)| *least <= share).or(Some((share, size)));
     }
-    tell(bench, load.name, &all)
+    let Some((_, best)) = best else { return Ok(()) };
+    let judged = take_turns(bench, load, &adaptive, best, JUDGED).await?;
+    judged.tell(seed, "  judged")?;
+    let what = format!("{}: of {}", load.name, judged.size);
+    bench.goals.estimate("G1", what, judged.share(seed), Wanted::AtLeast(0.97));
+    Ok(())
 }
 
-/// As many turns of each as make up the blocks that were asked for, in pairs.
+/// As many turns of each as make up the blocks that were asked for, in pairs, `times` as many.
 async fn take_turns(
     bench: &Bench,
     load: &Load,
     adaptive: &Stand,
-    fixed: &Stand,
-) -> anyhow::Result<Vec<[Block; 2]>> {
-    let whole = bench.plan.block * u32::try_from(bench.plan.rounds)?;
+    size: u32,
+    times: u32,
+) -> anyhow::Result<Compared> {
+    bench.ground.tidy().await?;
+    let fixed = load.stand(bench, Arm::Static(size)).await?;
+    tokio::time::sleep(SETTLE).await;
+    fixed.crowd.rest(true);
+    let whole = times * bench.plan.block * u32::try_from(bench.plan.rounds)?;
     let (lead, span) = if load.is_slow { (SETTLE, bench.plan.block) } else { (LEAD, TURN) };
     let count = whole.as_secs_f64() / span.as_secs_f64();
     let mut pairs = Vec::new();
     while (pairs.len() as f64) < count {
         let mut pair = [Block::default(); 2];
         for index in bench.shuffled(&[0, 1]) {
-            pair[index] = [adaptive, fixed][index].turn(lead, span).await?;
+            pair[index] = [adaptive, &fixed][index].turn(lead, span).await?;
         }
         talk(&format!(
             "G1 {} pair {}: {:>8.0}/s at {:.1}, {} {:>8.0}/s",
@@ -184,32 +191,5 @@ async fn take_turns(
         ));
         pairs.push(pair);
     }
-    Ok(pairs)
-}
-
-fn tell(bench: &Bench, name: &str, all: &[Compared]) -> anyhow::Result<()> {
-    let shares: Vec<Estimate> = all.iter().map(|one| one.share(bench.plan.seed)).collect();
-    let best = (0..all.len()).min_by(|a, b| shares[*a].value.total_cmp(&shares[*b].value));
-    let Some(best) = best else { return Ok(()) };
-    say(&format!("\nG1  {name}: the adaptive limit and a fixed size in turn"))?;
-    say(
-        "    size           tx/s   adaptive  limit  of it  [95 % interval]  core 0  core 1  failed",
-    )?;
-    for (number, (one, share)) in all.iter().zip(&shares).enumerate() {
-        let at = |arm, part| median(&one.of(arm, part));
-        let failed: u64 = one.pairs.iter().flatten().map(|block| block.failed).sum();
-        say(&format!(
-            "    {:<10} {:>8.0}   {:>8.0}  {:>5.1}  {share}  {:>4.0} %  {:>4.0} %  {failed:>6}{}",
-            one.size,
-            at(1, |block| block.rate),
-            at(0, |block| block.rate),
-            at(0, |block| block.limit),
-            at(0, |block| block.busy[0]),
-            at(0, |block| block.busy[1]),
-            if number == best { "  best" } else { "" },
-        ))?;
-    }
-    let what = format!("{name}: of {}", all[best].size);
-    bench.goals.estimate("G1", what, shares[best], Wanted::AtLeast(0.97));
-    Ok(())
+    Ok(Compared { size: fixed.arm, pairs })
 }
