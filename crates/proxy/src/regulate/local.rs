@@ -7,9 +7,8 @@ use wire::frame::{HEADER, body};
 use wire::frontend::{self, Target, tag};
 
 use super::Session;
-use super::block::{Block, Done};
+use super::block::Done;
 use super::leased::{client_want, unknown_message};
-use super::plain::Plain;
 use super::talk::Talk;
 use crate::answer::Answer;
 use crate::pump::End;
@@ -21,7 +20,7 @@ pub(super) enum Local {
     Done,
     /// The next message needs a server connection; it is still in the inbox.
     NeedsServer,
-    /// The next message needs the listener; it is still in the inbox.
+    /// The next messages need the listener; they are still in the inbox.
     NeedsListener,
     /// The next message may leave channels: what was notified before must have arrived. It is still
     /// in the inbox.
@@ -102,7 +101,7 @@ impl Session {
                     return Ok(Fate::NeedsNews);
                 }
                 let Some((done, statement)) = talk.answer(text) else {
-                    return Ok(talk.needs(text));
+                    return Ok(talk.needs(client.inbox.unjudged()));
                 };
                 let answer = client.outbox.bytes();
                 let before = answer.len();
@@ -116,13 +115,10 @@ impl Session {
                 let bytes = (len, answer.len() - before);
                 talk.record_local(RequestKind::Simple, statement, bytes, Outcome::Ok);
             }
-            tag::QUERY
-            | tag::PARSE
-            | tag::BIND
-            | tag::DESCRIBE
-            | tag::EXECUTE
-            | tag::CLOSE
-            | tag::FUNCTION_CALL => return Ok(Fate::NeedsServer),
+            tag::PARSE | tag::BIND => return Ok(talk.needs(client.inbox.unjudged())),
+            tag::QUERY | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FUNCTION_CALL => {
+                return Ok(Fate::NeedsServer);
+            }
             unknown => return Err(unknown_message(unknown)),
         }
         Ok(Fate::Discard)
@@ -173,14 +169,9 @@ impl Session {
 }
 
 impl Talk {
-    /// Who must answer a simple query.
-    fn needs(&self, text: &[u8]) -> Fate {
-        let is_listen = || matches!(Plain::read(text), Some(Plain::Listen(_)));
-        if self.block == Block::Closed && is_listen() {
-            Fate::NeedsListener
-        } else {
-            Fate::NeedsServer
-        }
+    /// Who must answer what comes next.
+    fn needs(&self, unjudged: &[u8]) -> Fate {
+        if self.listens_next(unjudged) { Fate::NeedsListener } else { Fate::NeedsServer }
     }
 }
 

@@ -35,6 +35,7 @@ mod listener;
 mod mailbox;
 mod session;
 mod tenants;
+mod wish;
 
 use board::{Board, Request};
 use listener::Place;

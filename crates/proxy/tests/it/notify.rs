@@ -79,6 +79,63 @@ async fn who_listens_holds_no_server_connection() {
     fixture.end().await;
 }
 
+/// As drivers say it that speak nothing but the extended protocol.
+#[tokio::test]
+async fn who_listens_by_the_extended_protocol_holds_no_server_connection() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let mut one = Raw::login(&fixture).await;
+    let mut other = Raw::login(&fixture).await;
+    // JDBC, Npgsql.
+    one.parse("", "LISTEN a").bind("").describe_portal().execute();
+    assert_eq!(one.sync().tags().await, "12nCZ");
+    assert_eq!(one.bind("").execute().sync().tags().await, "2CZ", "it is the unnamed statement");
+    // asyncpg.
+    assert_eq!(one.parse("s", "LISTEN b").describe("s").sync().tags().await, "1tnZ");
+    assert_eq!(one.bind("s").execute().sync().tags().await, "2CZ");
+    assert_eq!(one.parse("u", "UNLISTEN b").sync().tags().await, "1Z");
+    let pid = other.key.0;
+    for round in 0..2 {
+        expect(&mut other, "NOTIFY b; NOTIFY a", "CCZ").await;
+        assert_eq!(hear(&mut one).await, said(pid, "b", ""), "round {round}");
+        assert_eq!(hear(&mut one).await, said(pid, "a", ""), "round {round}");
+        // A statement counts when it runs, each time.
+        assert_eq!(one.bind("u").execute().sync().tags().await, "2CZ");
+        expect(&mut other, "NOTIFY b; NOTIFY a", "CCZ").await;
+        assert_eq!(hear(&mut one).await, said(pid, "a", ""), "round {round}");
+        assert_eq!(one.bind("s").execute().sync().tags().await, "2CZ");
+    }
+    assert_eq!(fixture.pins(), []);
+    // Among other statements, and in a transaction, as PostgreSQL does it.
+    one.parse("", "LISTEN c").bind("").execute().parse("", "SELECT 1").bind("").execute();
+    assert_eq!(one.sync().tags().await, "12C12DCZ");
+    assert_eq!(one.value("SELECT 2").await, "2");
+    assert_eq!(fixture.pins(), [PinCause::Listen]);
+    expect(&mut one, "UNLISTEN c", "CZ").await;
+    expect(&mut one, "BEGIN", "CZ").await;
+    one.parse("", "LISTEN d").bind("").execute();
+    assert_eq!(one.sync().tags().await, "12CZ");
+    expect(&mut one, "COMMIT", "CZ").await;
+    assert_eq!(one.value("SELECT 3").await, "3");
+    assert_eq!(fixture.pins(), [PinCause::Listen; 2]);
+    drop((one, other));
+    fixture.end().await;
+}
+
+/// What a batch does not say as a driver would is PostgreSQL's to answer.
+#[tokio::test]
+async fn a_listen_that_is_not_well_said_is_refused_by_postgresql() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;
+    let mut raw = Raw::login(&fixture).await;
+    assert_eq!(raw.bind("none").execute().sync().tags().await, "EZ");
+    assert_eq!(raw.bind("").execute().sync().tags().await, "EZ");
+    assert_eq!(raw.parse("", "LISTEN").bind("").execute().sync().tags().await, "EZ");
+    assert_eq!(raw.parse("s", "LISTEN a").bind("t").execute().sync().tags().await, "1EZ");
+    assert_eq!(fixture.pins(), []);
+    assert_eq!(raw.value("SELECT 5").await, "5");
+    drop(raw);
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn a_session_knows_its_own_notifications() {
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;

@@ -186,6 +186,11 @@ impl Raw {
         self
     }
 
+    pub(crate) fn describe_portal(&mut self) -> &mut Self {
+        frontend::Target::Portal(b"").put_describe(&mut self.out);
+        self
+    }
+
     pub(crate) fn close(&mut self, statement: &str) -> &mut Self {
         frontend::Target::Statement(statement.as_bytes()).put_close(&mut self.out);
         self

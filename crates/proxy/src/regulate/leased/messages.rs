@@ -90,7 +90,6 @@ impl Leased<'_> {
             };
         }
         let parse = Parse::read(content).map_err(|error| malformed(&error))?;
-        self.mind_unlisten(parse.query, sql::Kind::Other);
         self.talk.journal.mind_trace(parse.query);
         let rest = statements::content(content, &parse);
         if parse.name.is_empty() {
@@ -268,6 +267,7 @@ impl Leased<'_> {
 
     /// Minds what a statement that is about to run leaves behind.
     fn mind(&mut self, reading: Reading, text: &[u8]) {
+        self.mind_unlisten(text, reading.kind);
         self.talk.mind(reading, text);
         if reading.effects.has(SessionEffect::Deallocate) {
             self.server.statements.doubt();

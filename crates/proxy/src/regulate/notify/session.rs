@@ -6,8 +6,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use trace::{BackendPid, Outcome, RequestKind};
 use wire::backend;
-use wire::frame::body;
-use wire::frontend;
 
 use super::board::{Listened, Member, Request};
 use super::listener::Place;
@@ -17,7 +15,6 @@ use crate::pool::Key;
 use crate::pump::End;
 use crate::regulate::Session;
 use crate::regulate::leased::client_want;
-use crate::regulate::plain::Plain;
 use crate::regulate::talk::Mail;
 
 impl Session {
@@ -68,25 +65,30 @@ impl Session {
         }
     }
 
-    /// The next message is a `LISTEN`, outside a transaction.
+    /// What comes next is a `LISTEN`, outside a transaction.
     pub(in crate::regulate) async fn subscribe(&mut self) -> Result<(), End> {
         self.talk.arrives(self.house.journal.now());
         // It was read before, so it is there and sound.
-        let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return Ok(()) };
-        let text = frontend::text_head(body(self.client.inbox.peek(piece.len)));
-        let Some(Plain::Listen(channel)) = Plain::read(text) else { return Ok(()) };
-        let (text, statement) = (Box::from(text), self.talk.journal.read(text).fingerprint);
-        self.client.inbox.step_back();
+        let Some(wish) = self.talk.wish(self.client.inbox.unjudged()) else { return Ok(()) };
+        let reading = self.talk.journal.read(&wish.text);
 
-        let is_new = !self.talk.listening.as_ref().is_some_and(|own| own.has(&channel));
-        let answered = match self.ask_to_listen(text, channel.clone()).await {
+        let is_new = !self.talk.listening.as_ref().is_some_and(|own| own.has(&wish.channel));
+        let answered = match self.ask_to_listen(wish.text.clone(), wish.channel.clone()).await {
             Ok(answered) => answered,
             Err(end) => return Err(self.ends_unserved(end)),
         };
-        let Ok(Some(piece)) = self.client.inbox.step(client_want) else { return Ok(()) };
-        self.client.inbox.discard(piece.len);
-        self.talk.drop_unnamed();
+        self.discard(wish.len);
+        match &wish.parsed {
+            Some(content) => {
+                self.talk.set_unnamed(content, reading);
+            }
+            None if wish.kind == RequestKind::Simple => {
+                self.talk.drop_unnamed();
+            }
+            None => {}
+        }
         let before = self.client.outbox.bytes().len();
+        self.client.outbox.bytes().extend_from_slice(&wish.head);
         let error = match answered {
             Ok(listened) => {
                 self.client.outbox.bytes().extend_from_slice(&listened.messages);
@@ -98,14 +100,25 @@ impl Session {
             }
         };
         if let (Some(own), true, Some(_)) = (&mut self.talk.listening, is_new, error) {
-            own.leave(Some(&channel));
+            own.leave(Some(&wish.channel));
         }
         self.talk.deliver(&mut self.client.outbox);
         backend::put_ready(self.client.outbox.bytes(), b'I');
-        let bytes = (piece.total, self.client.outbox.bytes().len() - before);
+        let bytes = (wish.len, self.client.outbox.bytes().len() - before);
         let outcome = error.map_or(Outcome::Ok, Outcome::Error);
-        self.talk.record_local(RequestKind::Simple, statement, bytes, outcome);
+        self.talk.record_local(wish.kind, reading.fingerprint, bytes, outcome);
         Ok(())
+    }
+
+    /// Takes out messages that were read before.
+    fn discard(&mut self, mut len: usize) {
+        let inbox = &mut self.client.inbox;
+        while len > 0
+            && let Ok(Some(piece)) = inbox.step(client_want)
+        {
+            inbox.discard(piece.len);
+            len = len.saturating_sub(piece.len);
+        }
     }
 
     async fn ask_to_listen(
