@@ -44,10 +44,11 @@ const GAIN: f64 = 0.45;
 /// Going down is more urgent than going up: on the far side of the knee everybody waits.
 const DOWN: f64 = 1.4;
 const STEEP_DOWN: f64 = 2.4;
-/// What is guessed of the elasticity below the cold limit, beyond `TARGET`, per ln; and the
-/// standard error of such a guess.
+/// What is guessed of the elasticity below this limit, beyond `TARGET`, per ln; and the standard
+/// error of such a guess.
+const LIKELY: f64 = 12.0;
 const GUESS: f64 = 0.5;
-const GUESSED: f64 = 0.3;
+const GUESSED: f64 = 0.4;
 /// A pair that moves the limit by less (ln) has decided nothing, if the elasticity is known as
 /// well as this.
 const STILL: f64 = 0.025;
@@ -304,13 +305,13 @@ impl Law {
         }
     }
 
-    /// The elasticity to go by, and its standard error: what pairs have shown and, below the cold
-    /// limit, as far as they leave it open, a guess that leads back there. Where others use the
-    /// machine, pairs show little for long, and the limit wanders; too little costs far more then
-    /// than too much.
+    /// The elasticity to go by, and its standard error: what pairs have shown and, below the likely
+    /// limit, as far as they leave it open, a guess that leads there. Where others use the machine,
+    /// pairs show little for long, and the limit wanders; too little costs far more then than too
+    /// much.
     fn belief(&self) -> (f64, f64) {
         let (e, error) = (self.elasticity(), self.error());
-        let guess = TARGET + GUESS * (COLD * self.part.share / self.centre).ln();
+        let guess = TARGET + GUESS * (LIKELY * self.part.share / self.centre).ln();
         if guess <= e.max(TARGET) {
             return (e, error);
         }

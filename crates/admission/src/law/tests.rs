@@ -151,7 +151,7 @@ fn a_limit_of_two_is_left_when_the_load_gains_by_more() {
         let before = centre(&law);
         toy.throughput = |limit| 125.0 * limit;
         toy.drive(&mut law, 15);
-        assert!(before < 4.0 && centre(&law) > 60.0, "seed {seed}: {before}, {}", centre(&law));
+        assert!(before < 4.5 && centre(&law) > 60.0, "seed {seed}: {before}, {}", centre(&law));
     }
 }
 
