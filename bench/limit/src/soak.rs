@@ -52,9 +52,8 @@ pub(crate) async fn run(bench: &Bench, length: Duration) -> anyhow::Result<()> {
     fixed.crowd.rest(true);
     let end = Instant::now() + length;
     let (mut phases, mut collapses, mut worst) = (0, 0, f64::MAX);
-    say(
-        "\nG9  soak\n    load                   turns     tx/s   static 12   of it   worst 10 s   limit",
-    )?;
+    say("\nG9  soak\n    load                   turns     tx/s   static 12   of it   \
+         worst 10 s   limit")?;
     while Instant::now() < end {
         if phases % TIDY == TIDY - 1 {
             bench.ground.tidy().await?;

@@ -120,7 +120,8 @@ impl Compared {
         let at = |arm, part| median(&self.of(arm, part));
         let failed: u64 = self.pairs.iter().flatten().map(|block| block.failed).sum();
         say(&format!(
-            "    {:<10} {:>5} {:>8.0}   {:>8.0}  {:>5.1}  {}  {:>4.0} %  {:>4.0} %  {failed:>6}{note}",
+            "    {:<10} {:>5} {:>8.0}   {:>8.0}  {:>5.1}  {}  {:>4.0} %  {:>4.0} %  \
+             {failed:>6}{note}",
             self.size,
             self.pairs.len(),
             at(1, |block| block.rate),
