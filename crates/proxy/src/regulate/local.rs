@@ -69,7 +69,7 @@ impl Session {
     }
 
     fn hear(&mut self, message: u8, len: usize, is_whole: bool) -> Result<Fate, End> {
-        let Self { client, talk, .. } = self;
+        let Self { client, talk, house, .. } = self;
         let content = body(client.inbox.peek(len));
         match message {
             tag::TERMINATE => return Err(End::Terminated),
@@ -114,6 +114,15 @@ impl Session {
                 backend::put_ready(answer, talk.status());
                 let bytes = (len, answer.len() - before);
                 talk.record_local(RequestKind::Simple, statement, bytes, Outcome::Ok);
+            }
+            tag::PARSE if is_whole && talk.prepares_listen(content, &house.statements) => {
+                backend::put_bare(client.outbox.bytes(), reply::PARSE_COMPLETE);
+            }
+            tag::DESCRIBE if is_whole && talk.describes_listen(content) => {
+                let no_parameters = |out: &mut Vec<u8>| out.extend_from_slice(&[0, 0]);
+                let out = client.outbox.bytes();
+                wire::frame::put(out, reply::PARAMETER_DESCRIPTION, no_parameters);
+                backend::put_bare(out, reply::NO_DATA);
             }
             tag::PARSE | tag::BIND => return Ok(talk.needs(client.inbox.unjudged())),
             tag::QUERY | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FUNCTION_CALL => {

@@ -1,7 +1,8 @@
 //! A `LISTEN` as a client says it: a query, or all of a batch of the extended protocol.
 //!
-//! Drivers that speak nothing but the extended protocol (asyncpg, JDBC, Npgsql) say it as `[Parse]
-//! Bind [Describe] Execute Sync`, in one write. What comes otherwise is for the server, and pins.
+//! Drivers that speak nothing but the extended protocol (JDBC, Npgsql) say it as `[Parse] Bind
+//! [Describe] Execute Sync`, in one write; asyncpg prepares it under a name first, with no `Sync`
+//! after that. What comes otherwise is for the server, and pins.
 
 use trace::RequestKind;
 use wire::backend::{self, tag as reply};
@@ -14,7 +15,7 @@ use super::Channel;
 use crate::regulate::block::Block;
 use crate::regulate::plain::Plain;
 use crate::regulate::talk::Talk;
-use crate::statements;
+use crate::statements::{self, CLIENT_MAX};
 
 /// Its messages take no more, even with the longest of names.
 const LONGEST: usize = 4096;
@@ -55,6 +56,35 @@ impl<'a> Messages<'a> {
 }
 
 impl Talk {
+    /// Prepares a `LISTEN` under a name, for which no server is needed; `false` if the `Parse` is
+    /// another, or is for the server to judge.
+    pub(in crate::regulate) fn prepares_listen(
+        &mut self,
+        content: &[u8],
+        registry: &statements::Registry,
+    ) -> bool {
+        let Ok(parse) = Parse::read(content) else { return false };
+        let has_room = self.names.len() < CLIENT_MAX;
+        if parse.name.is_empty() || self.block != Block::Closed || !has_room {
+            return false;
+        }
+        let parsed = statements::content(content, &parse);
+        if Wish::of(parsed).is_none() {
+            return false;
+        }
+        let read = || self.journal.read(parse.query);
+        let prepared = registry.intern(parsed, self.settings.meaning(), read);
+        self.names.insert(parse.name.into(), prepared);
+        true
+    }
+
+    /// Whether a `Describe` is of a `LISTEN` under a name.
+    pub(in crate::regulate) fn describes_listen(&self, content: &[u8]) -> bool {
+        let Ok(Target::Statement(name)) = Target::read(content) else { return false };
+        let prepared = self.names.get(name).filter(|_| self.block == Block::Closed);
+        prepared.is_some_and(|prepared| Wish::of(prepared.content()).is_some())
+    }
+
     /// Whether the client's next messages are a `LISTEN` outside a transaction, and nothing else.
     pub(in crate::regulate) fn listens_next(&self, unjudged: &[u8]) -> bool {
         self.wish(unjudged).is_some()
