@@ -17,7 +17,7 @@ pub(crate) const LEAD: Duration = Duration::from_millis(500);
 pub(crate) struct Stand {
     pub(crate) arm: Arm,
     pub(crate) crowd: Crowd,
-    pub(crate) watch: Watch,
+    watch: Watch,
     _pooler: Pooler,
 }
 

@@ -20,7 +20,7 @@ use crate::answer::Answer;
 use crate::conversation::{Conversation, Times};
 use crate::journal::{Reading, Scribe};
 use crate::settings::{Registry, Reported, Settings};
-use crate::statements::{Prepared, StatementId, UnnamedId};
+use crate::statements::{CLIENT_MAX, Prepared, StatementId, UnnamedId};
 
 /// Longest simple query that is read whole. A longer one is relayed in pieces, and the session is
 /// pinned, since nobody has read what it does to its session.
@@ -246,6 +246,19 @@ impl Talk {
             None => self.unnamed = Some(Unnamed { content: content.to_vec(), reading }),
         }
         self.unnamed_id()
+    }
+
+    /// Keeps a statement under a name; `false` if the session has too many of them.
+    pub(super) fn keep(&mut self, name: &[u8], prepared: Arc<Prepared>) -> bool {
+        if let Some(known) = self.names.get_mut(name) {
+            *known = prepared;
+            return true;
+        }
+        let has_room = self.names.len() < CLIENT_MAX;
+        if has_room {
+            self.names.insert(name.into(), prepared);
+        }
+        has_room
     }
 
     /// The unnamed statement is gone, wherever it was; gives the identity of the one that passes

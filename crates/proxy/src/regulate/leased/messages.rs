@@ -112,11 +112,7 @@ impl Leased<'_> {
             self.prepare(&prepared, Shown::Client, times);
         }
         self.talk.conversation.name(prepared.reading.fingerprint);
-        if let Some(known) = self.talk.names.get_mut(parse.name) {
-            *known = prepared;
-        } else if self.talk.names.len() < CLIENT_MAX {
-            self.talk.names.insert(parse.name.into(), prepared);
-        } else {
+        if !self.talk.keep(parse.name, prepared) {
             return Err(too_large("the session has too many prepared statements", CLIENT_MAX));
         }
         Ok(Fate::Drop)

@@ -4,6 +4,9 @@
 //! [Describe] Execute Sync`, in one write; asyncpg prepares it under a name first, with no `Sync`
 //! after that. What comes otherwise is for the server, and pins.
 
+use std::sync::Arc;
+
+use sql::SessionEffect;
 use trace::RequestKind;
 use wire::backend::{self, tag as reply};
 use wire::cursor::Cursor;
@@ -15,7 +18,7 @@ use super::Channel;
 use crate::regulate::block::Block;
 use crate::regulate::plain::Plain;
 use crate::regulate::talk::Talk;
-use crate::statements::{self, CLIENT_MAX};
+use crate::statements::{self, Prepared};
 
 /// Its messages take no more, even with the longest of names.
 const LONGEST: usize = 4096;
@@ -64,8 +67,7 @@ impl Talk {
         registry: &statements::Registry,
     ) -> bool {
         let Ok(parse) = Parse::read(content) else { return false };
-        let has_room = self.names.len() < CLIENT_MAX;
-        if parse.name.is_empty() || self.block != Block::Closed || !has_room {
+        if parse.name.is_empty() || self.block != Block::Closed {
             return false;
         }
         let parsed = statements::content(content, &parse);
@@ -74,15 +76,15 @@ impl Talk {
         }
         let read = || self.journal.read(parse.query);
         let prepared = registry.intern(parsed, self.settings.meaning(), read);
-        self.names.insert(parse.name.into(), prepared);
-        true
+        self.keep(parse.name, prepared)
     }
 
     /// Whether a `Describe` is of a `LISTEN` under a name.
     pub(in crate::regulate) fn describes_listen(&self, content: &[u8]) -> bool {
         let Ok(Target::Statement(name)) = Target::read(content) else { return false };
         let prepared = self.names.get(name).filter(|_| self.block == Block::Closed);
-        prepared.is_some_and(|prepared| Wish::of(prepared.content()).is_some())
+        let listens = |one: &&Arc<Prepared>| one.reading.effects.has(SessionEffect::Listen);
+        prepared.filter(listens).is_some_and(|one| Wish::of(one.content()).is_some())
     }
 
     /// Whether the client's next messages are a `LISTEN` outside a transaction, and nothing else.
@@ -109,10 +111,17 @@ impl Talk {
                 bound(bind).filter(|statement| statement.is_empty())?;
                 wish
             }
-            tag::BIND => match bound(content)? {
-                [] => Wish::of(&self.unnamed.as_ref()?.content)?,
-                name => Wish::of(self.names.get(name)?.content())?,
-            },
+            tag::BIND => {
+                // Nearly all end here, by what was read of them before.
+                let reading = self.reading_of(tag::BIND, content)?;
+                if !reading.effects.has(SessionEffect::Listen) {
+                    return None;
+                }
+                match bound(content)? {
+                    [] => Wish::of(&self.unnamed.as_ref()?.content)?,
+                    name => Wish::of(self.names.get(name)?.content())?,
+                }
+            }
             _ => return None,
         };
         backend::put_bare(&mut wish.head, reply::BIND_COMPLETE);
