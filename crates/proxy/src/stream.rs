@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use nix::unistd::Uid;
 use rustls::CommonState;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -128,6 +129,15 @@ impl Stream {
         match self {
             Self::Plain(Socket::Unix(socket)) => socket.system_user().await,
             Self::Plain(Socket::Tcp(_)) | Self::Tls(_) => None,
+        }
+    }
+
+    /// Whether whoever has connected over a Unix socket is the operating system's user that we run
+    /// as.
+    pub(crate) fn is_our_own_user(&self) -> bool {
+        match self {
+            Self::Plain(Socket::Unix(socket)) => socket.system_uid() == Some(Uid::effective()),
+            Self::Plain(Socket::Tcp(_)) | Self::Tls(_) => false,
         }
     }
 

@@ -240,7 +240,7 @@ impl Worker {
         let Ok(Startup::Session(session)) = startup::read(&packet) else { return None };
         let addresses = (peer, client.stream.local_addr());
         let badge = self.badge(&session, dyno.as_deref(), addresses, arrived);
-        match self.way(badge) {
+        match self.way(&client, badge) {
             Way::Out(answer) => {
                 client.dismiss(&answer).await;
                 None
@@ -307,8 +307,8 @@ impl Worker {
     }
 
     /// Where a client is to go: to the admin database, or to the one it asked for.
-    fn way(&self, mut badge: Badge) -> Way {
-        if admin::is_asked_for(&badge.database, &self.shared.config.read()) {
+    fn way(&self, client: &Client, mut badge: Badge) -> Way {
+        if admin::is_asked_for(client, &badge, &self.shared.config.read()) {
             return Way::Admin(Box::new(badge));
         }
         let Some(entry) = self.shared.databases.find(badge.database.as_bytes()) else {

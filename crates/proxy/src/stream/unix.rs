@@ -49,11 +49,17 @@ impl UnixSocket {
         self.readable.get_ref().try_clone()
     }
 
-    /// The name of the operating system's user whose process has connected.
+    /// The operating system's user whose process has connected.
+    pub(super) fn system_uid(&self) -> Option<Uid> {
+        let peer = getsockopt(self.readable.get_ref(), PeerCredentials).ok()?;
+        Some(Uid::from_raw(peer.uid()))
+    }
+
+    /// That user's name.
     pub(super) async fn system_user(&self) -> Option<String> {
-        let user = getsockopt(self.readable.get_ref(), PeerCredentials).ok()?.uid();
+        let uid = self.system_uid()?;
         // Names may come over a network.
-        let named = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(user)));
+        let named = tokio::task::spawn_blocking(move || User::from_uid(uid));
         named.await.ok()?.ok()?.map(|user| user.name)
     }
 

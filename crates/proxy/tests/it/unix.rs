@@ -97,6 +97,30 @@ async fn a_peer_is_who_the_operating_system_says() {
 }
 
 #[tokio::test]
+async fn the_proxys_own_user_administers_it_over_a_unix_socket_without_a_password() {
+    for mode in MODES {
+        let fixture = Fixture::start(mode).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = socket_in(folder.path());
+        fixture.proxy.listen_unix(&path, &SocketPermissions::default(), None).unwrap();
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(folder.path()).port(PORT).dbname("pgbouncer");
+        let (admin, connection) = config.clone().user("pgbouncer").connect(NoTls).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(connection);
+        for command in ["PAUSE", "RESUME"] {
+            admin.batch_execute(command).await.unwrap();
+        }
+        // Under another name it is not known who that is, nor does a way lead there from elsewhere.
+        config.clone().user("somebody_else").connect(NoTls).await.err().unwrap();
+        let url = format!("{}?user=pgbouncer&dbname=pgbouncer", fixture.url());
+        tokio_postgres::connect(&url, NoTls).await.err().unwrap();
+        drop(admin);
+        fixture.end().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_listened_on_is_not_taken() {
     let fixture = Fixture::start(Mode::Regulate).await;
     let folder = tempfile::tempdir().unwrap();

@@ -90,7 +90,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
 
-    /// Users who may do everything on the admin database `pgbouncer`
+    /// Users who may do everything on the admin database `pgbouncer`, as may the system's user that
+    /// runs the proxy: over a Unix socket, as the user `pgbouncer`
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     admin_users: Vec<String>,
 
