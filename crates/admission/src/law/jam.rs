@@ -10,8 +10,10 @@ use crate::Window;
 /// Waits for locks say something where so many execute, and the pairs say nothing.
 const LOCKED_LEAST: f64 = 8.0;
 /// A new regime is congested if so many times more execute than there is work done at once, by what
-/// statements cost at their quickest; it begins again with so many times that work, at least.
+/// statements cost at their quickest, and so many at least: from fewer pairs lead down as quickly.
+/// It begins again with so many times that work, at least.
 const CONGESTED: f64 = 24.0;
+const CONGESTED_LEAST: f64 = 24.0;
 const CONGESTED_TO: f64 = 2.0;
 /// So many times more is a crowd: fewer may do as much.
 const CROWD: f64 = 4.0;
@@ -34,7 +36,8 @@ impl Law {
     pub(super) fn leave_congestion(&mut self, window: &Window) {
         let worked_on = worked_on(window);
         let start = COLD.max(CONGESTED_TO * worked_on);
-        if window.executing > CONGESTED * worked_on && self.centre > start {
+        let most = CONGESTED_LEAST.max(CONGESTED * worked_on);
+        if window.executing > most && self.centre > start {
             self.set(start, window.at, LimitCause::Congested);
             // The limit does not return to what was found for another load when statements that
             // the crowd made long have ended.

@@ -177,6 +177,29 @@ fn a_new_load_that_jams_is_begun_from_below() {
     }
 }
 
+/// A few statements that wait for a disk look like a crowd when others use it. To begin such a load
+/// from below would only forget what was found of it.
+#[test]
+fn a_slower_load_of_few_statements_goes_on_from_where_it_is() {
+    fn flushes(limit: f64) -> f64 {
+        knee::<14>(limit) / 5.0
+    }
+    for seed in 0..8 {
+        let mut law = Law::remembering(seed, 14);
+        let mut toy = Toy::new(flushes);
+        toy.drive(&mut law, 10);
+        let before = centre(&law);
+        toy.throughput = |limit| flushes(limit) / 3.0;
+        while law.change().cause != LimitCause::Congested && toy.now < Micros::from_secs(30) {
+            let window = toy.window(law.decision());
+            law.slot_ended(&window);
+        }
+        let change = law.change();
+        assert_ne!(change.cause, LimitCause::Congested, "seed {seed}: {before}, then {change:?}");
+        assert!((10.0..19.0).contains(&centre(&law)), "seed {seed}: {before}, then {change:?}");
+    }
+}
+
 #[test]
 fn what_is_asked_for_only_below_the_larger_limit_is_not_taken_away_half_the_time() {
     let mut law = Law::remembering(1, 100);
