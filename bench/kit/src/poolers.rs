@@ -45,11 +45,23 @@ pub struct Pooler {
     _folder: tempfile::TempDir,
 }
 
+impl Pooler {
+    /// Ends it without a word to anybody.
+    pub fn kill(mut self) {
+        // Already gone is as good as killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Pooler {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // Already gone is as good as ended or killed.
         if let Ok(pid) = i32::try_from(self.pid) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGINT);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         for _ in 0..LOOKS {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -151,6 +163,8 @@ impl Site<'_> {
             .arg("proxy")
             .arg(self.cluster.address().socket_url(&superuser.user, "postgres"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
+            // Whoever ends it does not wait for its clients.
+            .args(["--grace", "0"])
             .args(arguments);
         if records {
             command.arg("--record").arg(folder.path().join("recording"));

@@ -39,6 +39,9 @@ pub(crate) fn dynos(work: Work) -> Vec<Group> {
     (1..=8).map(dyno).collect()
 }
 
+/// How often it is looked whether all rest.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Half of the time in which a crowd that comes in bursts has come and gone.
 const HALF: Duration = Duration::from_millis(500);
 
@@ -48,6 +51,8 @@ pub(crate) struct Crowd {
     board: Rc<Board>,
     works: Vec<Rc<Cell<Work>>>,
     calm: watch::Sender<Calm>,
+    /// How many are in a transaction.
+    busy: Rc<Cell<u32>>,
     tasks: JoinSet<()>,
 }
 
@@ -94,17 +99,17 @@ impl Crowd {
             works.push(work);
         }
         let board = Rc::new(Board::new(groups.len())?);
-        let calm = watch::Sender::new(Calm::default());
+        let (calm, busy) = (watch::Sender::new(Calm::default()), Rc::new(Cell::new(0)));
         let mut tasks = JoinSet::new();
         for (place, (client, number, door, work, think)) in clients.into_iter().enumerate() {
             let mut chance = ChaCha8Rng::seed_from_u64(seed);
             chance.set_stream(u64::try_from(place).unwrap_or(u64::MAX));
             let (group, board) = (number, Rc::clone(&board));
-            let calm = calm.subscribe();
-            let one = One { client, door, work, think, group, board, chance, calm };
+            let (calm, busy) = (calm.subscribe(), Rc::clone(&busy));
+            let one = One { client, door, work, think, group, board, chance, calm, busy };
             tasks.spawn_local(one.live());
         }
-        Ok(Self { board, works, calm, tasks })
+        Ok(Self { board, works, calm, busy, tasks })
     }
 
     /// What they have seen.
@@ -112,9 +117,22 @@ impl Crowd {
         &self.board
     }
 
-    /// From their next transaction on they do nothing, or go on.
-    pub(crate) fn rest(&self, rests: bool) {
-        self.calm.send_modify(|calm| calm.rests = rests);
+    /// They begin, or go on.
+    pub(crate) fn work(&self) {
+        self.calm.send_modify(|calm| calm.rests = false);
+    }
+
+    /// They begin nothing any more.
+    pub(crate) fn cease(&self) {
+        self.calm.send_modify(|calm| calm.rests = true);
+    }
+
+    /// The same, and the transactions that they are in have ended.
+    pub(crate) async fn rest(&self) {
+        self.cease();
+        while self.busy.get() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// From now on all rest for the second half of each second.
@@ -146,6 +164,7 @@ struct One {
     board: Rc<Board>,
     chance: ChaCha8Rng,
     calm: watch::Receiver<Calm>,
+    busy: Rc<Cell<u32>>,
 }
 
 /// How long a client waits that could not connect.
@@ -162,7 +181,10 @@ impl One {
             }
             let began = Instant::now();
             let work = self.work.get();
-            match work.run(&mut self.client, &mut self.chance, &mut text).await {
+            self.busy.set(self.busy.get() + 1);
+            let answer = work.run(&mut self.client, &mut self.chance, &mut text).await;
+            self.busy.set(self.busy.get() - 1);
+            match answer {
                 Ok(Answer::Done) => self.board.done(self.group, began),
                 Ok(Answer::Error(code, _)) if code == REFUSED => self.board.refused(),
                 Ok(Answer::Error(code, message)) => self.board.failed(&format!("{code} {message}")),

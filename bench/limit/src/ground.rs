@@ -37,10 +37,28 @@ impl std::fmt::Display for Arm {
     }
 }
 
+/// What commits wait for. What a disk takes that others use, too, changes by a factor of four
+/// within minutes, and with it all that commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Disk {
+    /// The machine's own disk
+    Own,
+    /// None: files are in memory, and each flush of the log takes a millisecond
+    Memory,
+}
+
+/// Where files are in memory, and what a flush takes there, in microseconds: as with a disk all
+/// transactions that are ready share one.
+const IN_MEMORY: &str = "/dev/shm";
+const FLUSH: &str = "1000";
+
 /// The server with what is needed to measure on it.
 #[derive(Debug)]
 pub(crate) struct Ground {
+    binaries: Binaries,
     cluster: Cluster,
+    pinned: bool,
+    disk: Disk,
     surgetank: PathBuf,
     pub(crate) version: String,
     pub(crate) pgbouncer: Option<(u32, u32)>,
@@ -55,6 +73,7 @@ impl Ground {
         surgetank: Option<PathBuf>,
         pg_bin: Option<PathBuf>,
         pinned: bool,
+        disk: Disk,
     ) -> anyhow::Result<Self> {
         let surgetank = match surgetank {
             Some(path) => path,
@@ -64,8 +83,25 @@ impl Ground {
             bail!("{}: build it first (cargo build --release --workspace)", surgetank.display());
         }
         let binaries = Binaries::discover(&Search::this_machine(pg_bin))?;
-        let options = ClusterOptions { durability: Durability::Full, ..ClusterOptions::default() };
-        let settings = [
+        Self::raise(surgetank, binaries, pinned, disk).await
+    }
+
+    /// Another server like this one, on the same core: proxies in front of one database know of
+    /// each other, those of two do not.
+    pub(crate) async fn twin(&self) -> anyhow::Result<Self> {
+        let (surgetank, binaries) = (self.surgetank.clone(), self.binaries.clone());
+        Self::raise(surgetank, binaries, self.pinned, self.disk).await
+    }
+
+    async fn raise(
+        surgetank: PathBuf,
+        binaries: Binaries,
+        pinned: bool,
+        disk: Disk,
+    ) -> anyhow::Result<Self> {
+        let mut options =
+            ClusterOptions { durability: Durability::Full, ..ClusterOptions::default() };
+        let mut settings = vec![
             ("max_connections", MAX_CONNECTIONS),
             ("shared_buffers", "256MB"),
             // Neither is to fall into one arm's block and not into another's.
@@ -76,8 +112,13 @@ impl Ground {
             ("max_parallel_workers_per_gather", "0"),
             ("jit", "off"),
         ];
-        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let cluster = Cluster::start(&binaries, ClusterOptions { settings, ..options }).await?;
+        if disk == Disk::Memory {
+            options.parent_dir = IN_MEMORY.into();
+            settings.extend([("commit_delay", FLUSH), ("commit_siblings", "0")]);
+        }
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        options.settings = settings.into_iter().map(owned).collect();
+        let cluster = Cluster::start(&binaries, options).await?;
         if pinned {
             machine::move_server(&cluster)?;
         }
@@ -89,7 +130,7 @@ impl Ground {
             bail!("pgbench -i: {}", String::from_utf8_lossy(&output.stderr));
         }
         let (version, pgbouncer) = (binaries.version().to_string(), pgbouncer_version());
-        let ground = Self { cluster, surgetank, version, pgbouncer };
+        let ground = Self { binaries, cluster, pinned, disk, surgetank, version, pgbouncer };
         ground
             .run(
                 "CREATE TABLE hot (id int PRIMARY KEY, n bigint NOT NULL) WITH (fillfactor = 10);

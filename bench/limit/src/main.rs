@@ -3,7 +3,7 @@
 //! Starts one PostgreSQL on core 0, and on core 1 `surgetank proxy` and the load: 200 clients in
 //! eight dynos. The adaptive arm has nothing configured; static arms are the same proxy with
 //! `--static --limit N`, so that what differs is the law alone. Arms take turns in an order left to
-//! chance (in G1 every two seconds, in pairs); medians are given with the 95 % interval of a
+//! chance (in G1 every few seconds, in pairs); medians are given with the 95 % interval of a
 //! bootstrap over rounds, or pairs. Loopback only, bounded in time, nothing is left behind.
 //!
 //! ```text
@@ -44,7 +44,7 @@ use clap::Parser;
 use tokio::task::LocalSet;
 
 use crate::bench::{Bench, Plan};
-use crate::ground::Ground;
+use crate::ground::{Disk, Ground};
 
 /// Measure the adaptive limit beside static sizes on a PostgreSQL of its own.
 #[derive(Debug, Parser)]
@@ -70,6 +70,9 @@ struct Args {
     /// G2: draw limit and throughput over time into this file
     #[arg(long, value_name = "FILE.svg")]
     report: Option<PathBuf>,
+    /// What the server's commits wait for
+    #[arg(long, value_enum, default_value_t = Disk::Own)]
+    disk: Disk,
     /// Tell on stderr what SHOW LIMIT says, ten times a second
     #[arg(long)]
     trace: bool,
@@ -159,7 +162,8 @@ async fn interrupted() {
 }
 
 async fn measure(args: &Args, pinned: bool) -> anyhow::Result<bool> {
-    let ground = Ground::prepare(args.surgetank.clone(), args.pg_bin.clone(), pinned).await?;
+    let (surgetank, pg_bin) = (args.surgetank.clone(), args.pg_bin.clone());
+    let ground = Ground::prepare(surgetank, pg_bin, pinned, args.disk).await?;
     let cores = if pinned {
         "server on core 0, proxy and load on core 1"
     } else {

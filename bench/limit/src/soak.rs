@@ -48,8 +48,8 @@ pub(crate) async fn run(bench: &Bench, length: Duration) -> anyhow::Result<()> {
     let mut chance = ChaCha8Rng::seed_from_u64(bench.plan.seed);
     let adaptive = Stand::open(bench, Arm::Adaptive, &dynos(Work::Point)).await?;
     let fixed = Stand::open(bench, Arm::Static(SIZE), &dynos(Work::Point)).await?;
-    adaptive.crowd.rest(true);
-    fixed.crowd.rest(true);
+    adaptive.crowd.rest().await;
+    fixed.crowd.rest().await;
     let end = Instant::now() + length;
     let (mut phases, mut collapses, mut worst) = (0, 0, f64::MAX);
     say("\nG9  soak\n    load                   turns     tx/s   static 12   of it   \
@@ -63,7 +63,7 @@ pub(crate) async fn run(bench: &Bench, length: Duration) -> anyhow::Result<()> {
         let least = phase.least();
         collapses += u32::from(least < COLLAPSED);
         worst = worst.min(least);
-        phase.tell(work)?;
+        phase.tell(work, least)?;
         phases += 1;
         let (failed, refused, _) = adaptive.crowd.board().failures();
         talk(&format!("G9 phase {phases}: {failed} failed, {refused} refused, load average {}", {
@@ -115,7 +115,7 @@ impl Phase {
         done.zip(beside).map(|(done, beside)| done / beside).fold(f64::MAX, f64::min)
     }
 
-    fn tell(&self, work: Work) -> anyhow::Result<()> {
+    fn tell(&self, work: Work, least: f64) -> anyhow::Result<()> {
         let rate = |blocks: &[Block]| mean(&blocks.iter().map(|one| one.rate).collect::<Vec<_>>());
         let (done, beside) = (rate(&self.adaptive), rate(&self.fixed));
         say(&format!(
@@ -123,7 +123,7 @@ impl Phase {
             work.name(),
             self.adaptive.len(),
             done / beside,
-            self.least(),
+            least,
             self.adaptive.last().map_or(f64::NAN, |last| last.limit),
         ))
     }

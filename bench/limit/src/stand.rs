@@ -12,6 +12,9 @@ use crate::ground::{Arm, Watch};
 /// From a turn's begin until it counts: who was served before has left.
 pub(crate) const LEAD: Duration = Duration::from_millis(500);
 
+/// What counts of a turn, where nothing else is said.
+pub(crate) const TURN: Duration = Duration::from_secs(2);
+
 /// An arm with a crowd of its own, which rests while another has its turn.
 #[derive(Debug)]
 pub(crate) struct Stand {
@@ -33,10 +36,10 @@ impl Stand {
     /// Its crowd works for a turn, of which `span` counts, and rests again.
     pub(crate) async fn turn(&self, lead: Duration, span: Duration) -> anyhow::Result<Block> {
         let (failed, refused, _) = self.crowd.board().failures();
-        self.crowd.rest(false);
+        self.crowd.work();
         tokio::time::sleep(lead).await;
         let block = measure(&self.crowd, Some(&self.watch), span).await?;
-        self.crowd.rest(true);
+        self.crowd.rest().await;
         Ok(Block { failed: block.failed - failed - refused, ..block })
     }
 }

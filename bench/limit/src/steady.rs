@@ -1,8 +1,9 @@
 //! G1: a load that stays as it is. The limit that was found, beside static sizes.
 //!
 //! Two proxies stand in front of the server, one with the law and one with a fixed size, each with
-//! clients of its own, and take turns of two seconds. What is compared are the two of a pair. A few
-//! pairs with each size say which is the best; the goal is judged by many more with that one.
+//! clients of its own, and take turns of four and two seconds. What is compared are the two of a
+//! pair. A few pairs with each size say which is the best; the goal is judged by many more with
+//! that one.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::crowd::{Group, dynos};
 use crate::goals::Wanted;
 use crate::ground::Arm;
 use crate::reports::reports;
-use crate::stand::{LEAD, Stand};
+use crate::stand::{LEAD, Stand, TURN};
 use crate::statistics::{Estimate, median, typical};
 use crate::work::Work;
 
@@ -92,12 +93,12 @@ pub(crate) async fn run(bench: &Bench, only: &[usize]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts of a block in which the adaptive limit and a fixed size take turns.
-const TURN: Duration = Duration::from_secs(2);
-
 /// What is judged are pairs with the size that looked best, measured afresh, so many times more:
 /// the best of a few estimates looks better than it is.
 const JUDGED: u32 = 4;
+
+/// The law's turns are so many times longer: it begins each anew, which no steady load asks of it.
+const LONGER: u32 = 2;
 
 /// The adaptive limit and a fixed size in turn: `[adaptive, fixed]` of each pair.
 struct Compared {
@@ -139,7 +140,7 @@ async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
     bench.ground.tidy().await?;
     let adaptive = load.stand(bench, Arm::Adaptive).await?;
     tokio::time::sleep(LEARN).await;
-    adaptive.crowd.rest(true);
+    adaptive.crowd.rest().await;
     say(&format!("\nG1  {}: the adaptive limit and a fixed size in turn", load.name))?;
     say(
         "    size       pairs     tx/s   adaptive  limit  of it  [95 % interval]  core 0  core 1  \
@@ -171,15 +172,16 @@ async fn take_turns(
     bench.ground.tidy().await?;
     let fixed = load.stand(bench, Arm::Static(size)).await?;
     tokio::time::sleep(SETTLE).await;
-    fixed.crowd.rest(true);
+    fixed.crowd.rest().await;
     let whole = times * bench.plan.block * u32::try_from(bench.plan.rounds)?;
     let (lead, span) = if load.is_slow { (SETTLE, bench.plan.block) } else { (LEAD, TURN) };
+    let spans = [LONGER * span, span];
     let count = whole.as_secs_f64() / span.as_secs_f64();
     let mut pairs = Vec::new();
     while (pairs.len() as f64) < count {
         let mut pair = [Block::default(); 2];
         for index in bench.shuffled(&[0, 1]) {
-            pair[index] = [adaptive, &fixed][index].turn(lead, span).await?;
+            pair[index] = [adaptive, &fixed][index].turn(lead, spans[index]).await?;
         }
         talk(&format!(
             "G1 {} pair {}: {:>8.0}/s at {:.1}, {} {:>8.0}/s",
