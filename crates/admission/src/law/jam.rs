@@ -13,7 +13,7 @@ const LOCKED_LEAST: f64 = 8.0;
 /// statements cost at their quickest, and so many at least: from fewer pairs lead down as quickly.
 /// It begins again with so many times that work, at least.
 const CONGESTED: f64 = 24.0;
-const CONGESTED_LEAST: f64 = 24.0;
+const CONGESTED_LEAST: f64 = 16.0;
 const CONGESTED_TO: f64 = 2.0;
 /// So many times more is a crowd: fewer may do as much.
 const CROWD: f64 = 4.0;
