@@ -28,9 +28,9 @@ const THOROUGH: u32 = 20;
 
 /// Bins that are looked at together, and the part of the best that they must have.
 const TOGETHER: usize = 15;
+const MASTERED: f64 = 0.9;
 /// Looks at the limit that are taken together: the two halves of a pair differ.
 const LOOKS: usize = 5;
-const MASTERED: f64 = 0.9;
 
 /// Where the load wanders the best fixed size has less itself in some of its windows (hot rows: in
 /// a tenth of them, and in four of ten on a bad day). A limit is not asked for more than all but so

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use bench_kit::poolers::Pooler;
 use bench_kit::{say, talk};
 use tokio::time::Instant;
 
@@ -15,8 +14,8 @@ use crate::bench::Bench;
 use crate::board::BIN;
 use crate::crowd::{Crowd, Group, dynos};
 use crate::goals::Wanted;
-use crate::ground::{Arm, Ground, Watch};
-use crate::stand::{LEAD, TURN};
+use crate::ground::{Arm, Ground};
+use crate::stand::{LEAD, Stand, TURN};
 use crate::statistics::{median, quantile, typical};
 use crate::work::Work;
 
@@ -46,11 +45,7 @@ const DIP: f64 = 0.9;
 const TOGETHER: usize = 5;
 
 /// Proxies with the clients of each.
-struct Stage {
-    proxies: Vec<Pooler>,
-    watches: Vec<Watch>,
-    crowds: Vec<Crowd>,
-}
+struct Stage(Vec<Stand>);
 
 pub(crate) async fn run(bench: &Bench) -> anyhow::Result<()> {
     let twin = bench.ground.twin().await?;
@@ -103,28 +98,29 @@ impl Stage {
         ground.tidy().await?;
         let all = dynos(work);
         let mut groups: &[Group] = &all;
-        let (mut proxies, mut watches, mut crowds) = (Vec::new(), Vec::new(), Vec::new());
+        let mut stands = Vec::new();
         for share in shares {
             let (own, rest) = groups.split_at(*share);
             groups = rest;
-            let proxy = ground.start(Arm::Adaptive)?;
-            watches.push(Watch::begin(&proxy, bench.plan.tells).await?);
-            crowds.push(Crowd::gather(&proxy, own, bench.seed()).await?);
-            proxies.push(proxy);
+            stands.push(Stand::open(bench, ground, Arm::Adaptive, own).await?);
         }
-        let stage = Self { proxies, watches, crowds };
+        let stage = Self(stands);
         tokio::time::sleep(LEARN).await;
         stage.rest().await;
         Ok(stage)
     }
 
+    fn crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.0.iter().map(|stand| &stand.crowd)
+    }
+
     fn work(&self) {
-        self.crowds.iter().for_each(Crowd::work);
+        self.crowds().for_each(Crowd::work);
     }
 
     async fn rest(&self) {
-        self.crowds.iter().for_each(Crowd::cease);
-        for crowd in &self.crowds {
+        self.crowds().for_each(Crowd::cease);
+        for crowd in self.crowds() {
             crowd.rest().await;
         }
     }
@@ -140,41 +136,38 @@ impl Stage {
 
     /// Transactions a second of all.
     async fn rate(&self, block: Duration) -> f64 {
-        let elapsed = || self.crowds.iter().map(|crowd| crowd.board().elapsed());
+        let elapsed = || self.crowds().map(|crowd| crowd.board().elapsed());
         let from: Vec<Duration> = elapsed().collect();
         tokio::time::sleep(block).await;
         let spans = from.into_iter().zip(elapsed());
-        let boards = self.crowds.iter().map(Crowd::board);
+        let boards = self.crowds().map(Crowd::board);
         boards.zip(spans).map(|(board, (from, to))| board.rate(from, to)).sum()
     }
 
     /// Kills the leader and watches the others.
     async fn lose_leader(mut self, losses: &mut Losses) -> anyhow::Result<()> {
-        let leader = self.watches.iter().position(Watch::leads).context("nobody leads")?;
+        let leader = self.0.iter().position(Stand::leads).context("nobody leads")?;
         losses.refused += self.refused();
         self.work();
-        let clients = self.crowds.remove(leader);
+        let leader = self.0.remove(leader);
         tokio::time::sleep(LEAD).await;
         let usual = self.rate(BEFORE).await;
-        drop(self.watches.remove(leader));
-        self.proxies.remove(leader).kill();
-        drop(clients);
+        leader.kill();
         let began = Instant::now();
-        let from: Vec<Duration> = self.crowds.iter().map(|crowd| crowd.board().elapsed()).collect();
-        while !self.watches.iter().any(Watch::leads) && began.elapsed() < AFTER {
+        let from: Vec<Duration> = self.crowds().map(|crowd| crowd.board().elapsed()).collect();
+        while !self.0.iter().any(Stand::leads) && began.elapsed() < AFTER {
             tokio::time::sleep(LOOK).await;
         }
         losses.led.push(began.elapsed().as_secs_f64());
         tokio::time::sleep(AFTER.saturating_sub(began.elapsed())).await;
         losses.refused += self.refused();
-        let series: Vec<Vec<f64>> =
-            self.crowds.iter().map(|crowd| crowd.board().series()).collect();
+        let series: Vec<Vec<f64>> = self.crowds().map(|crowd| crowd.board().series()).collect();
         losses.low.push(low(&series, &from, DIP * usual));
         Ok(())
     }
 
     fn refused(&self) -> u64 {
-        self.crowds.iter().map(|crowd| crowd.board().failures().1).sum()
+        self.crowds().map(|crowd| crowd.board().failures().1).sum()
     }
 }
 

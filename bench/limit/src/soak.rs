@@ -46,8 +46,9 @@ const TIDY: usize = 8;
 
 pub(crate) async fn run(bench: &Bench, length: Duration) -> anyhow::Result<()> {
     let mut chance = ChaCha8Rng::seed_from_u64(bench.plan.seed);
-    let adaptive = Stand::open(bench, Arm::Adaptive, &dynos(Work::Point)).await?;
-    let fixed = Stand::open(bench, Arm::Static(SIZE), &dynos(Work::Point)).await?;
+    let (ground, groups) = (&bench.ground, dynos(Work::Point));
+    let adaptive = Stand::open(bench, ground, Arm::Adaptive, &groups).await?;
+    let fixed = Stand::open(bench, ground, Arm::Static(SIZE), &groups).await?;
     adaptive.crowd.rest().await;
     fixed.crowd.rest().await;
     let end = Instant::now() + length;

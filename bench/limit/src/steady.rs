@@ -62,7 +62,7 @@ impl Load {
 
     /// An arm with this load, which it has at once.
     async fn stand(&self, bench: &Bench, arm: Arm) -> anyhow::Result<Stand> {
-        let mut stand = Stand::open(bench, arm, &self.groups).await?;
+        let mut stand = Stand::open(bench, &bench.ground, arm, &self.groups).await?;
         if self.in_bursts {
             stand.crowd.come_in_bursts();
         }

@@ -103,16 +103,15 @@ async fn the_proxys_own_user_administers_it_over_a_unix_socket_without_a_passwor
         let folder = tempfile::tempdir().unwrap();
         let path = socket_in(folder.path());
         fixture.proxy.listen_unix(&path, &SocketPermissions::default(), None).unwrap();
-        let mut config = tokio_postgres::Config::new();
-        config.host_path(folder.path()).port(PORT).dbname("pgbouncer");
-        let (admin, connection) = config.clone().user("pgbouncer").connect(NoTls).await.unwrap();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connection);
+        let socket = folder.path().display();
+        let place = format!("host={socket} port={PORT} dbname=pgbouncer");
+        let admin = testkit::connect(&format!("{place} user=pgbouncer")).await;
         for command in ["PAUSE", "RESUME"] {
             admin.batch_execute(command).await.unwrap();
         }
         // Under another name it is not known who that is, nor does a way lead there from elsewhere.
-        config.clone().user("somebody_else").connect(NoTls).await.err().unwrap();
+        let other = format!("{place} user=somebody_else");
+        tokio_postgres::connect(&other, NoTls).await.err().unwrap();
         let url = format!("{}?user=pgbouncer&dbname=pgbouncer", fixture.url());
         tokio_postgres::connect(&url, NoTls).await.err().unwrap();
         drop(admin);
