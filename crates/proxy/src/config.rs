@@ -1,5 +1,6 @@
 //! What a proxy is told when it starts.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,15 @@ pub enum Mode {
     Observe,
     /// Transaction pooling: few server connections, a queue in front of them.
     Regulate,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::Regulate => "regulate",
+        })
+    }
 }
 
 /// A database that clients may ask for.

@@ -192,8 +192,10 @@ impl Service {
         }
         let control = self.handover.as_deref().map(ControlSocket::bind).transpose()?;
         self.metrics = RefCell::new(metrics.map(|socket| socket.serve(proxy)));
+        if predecessor.is_none() {
+            self.notifier.ready(&self.status());
+        }
         self.listening = Some(Listening { signals, predecessor, control });
-        self.notifier.ready(&self.status());
         Ok(self.addresses())
     }
 
@@ -245,7 +247,7 @@ impl Service {
         let (alone, mut is_alone) = watch::channel(predecessor.is_none());
         let follow = async {
             if let Some(predecessor) = predecessor {
-                predecessor.follow(proxy).await;
+                predecessor.follow(proxy, || self.notifier.ready(&self.status())).await;
                 alone.send_replace(true);
             }
             std::future::pending().await

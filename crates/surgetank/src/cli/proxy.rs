@@ -211,7 +211,7 @@ async fn serve(
         Some(url) => sample(url, clock, &sink).await?,
         None => None,
     };
-    out::talk(&format!("surgetank: {mode:?} on {addresses}, Ctrl-C ends it"));
+    out::talk(&format!("surgetank: {mode} on {addresses}, Ctrl-C ends it"));
     let finished = tokio::select! {
         finished = service.run(&proxy, async || reload(args, &plan, &proxy).await) => finished?,
         () = knees.keep(&proxy) => anyhow::bail!("the limits are kept no longer"),

@@ -120,13 +120,10 @@ const PINS: [PinCause; 7] = [
 
 /// The proxy's numbers.
 pub(super) fn put(page: &mut Page, seen: &Snapshot) {
-    let mode = match seen.mode {
-        Mode::Observe => "observe",
-        Mode::Regulate => "regulate",
-    };
+    let mode = seen.mode.to_string();
     let version = env!("CARGO_PKG_VERSION");
     page.family(Kind::Gauge, "surgetank_info", "Version and mode; always 1.")
-        .value(&[("version", version), ("mode", mode)], 1);
+        .value(&[("version", version), ("mode", &mode)], 1);
     connections(page, seen);
     let entries = seen.databases.iter();
     let levels = entries.clone().map(|state| (state.database.label(), state)).collect::<Vec<_>>();

@@ -95,8 +95,10 @@ impl Predecessor {
     }
 
     /// Follows what the old process still holds and passes on the cancel requests for its sessions,
-    /// until it has ended.
-    pub(super) async fn follow(mut self, proxy: &Proxy) {
+    /// until it has ended. `in_charge` is called once it does not speak for the service any more:
+    /// until then the service manager does not listen to us.
+    pub(super) async fn follow(mut self, proxy: &Proxy, in_charge: impl FnOnce()) {
+        let mut in_charge = Some(in_charge);
         let mut strays = proxy.strays();
         let mut sent: HashMap<u64, oneshot::Sender<()>> = HashMap::new();
         let mut last = 0;
@@ -115,7 +117,10 @@ impl Predecessor {
                 }
             };
             match heard {
-                Ok(Some(Message::Held { held })) => proxy.held_elsewhere(&those(held)),
+                Ok(Some(Message::Held { held })) => {
+                    proxy.held_elsewhere(&those(held));
+                    in_charge.take().into_iter().for_each(|speak| speak());
+                }
                 Ok(Some(Message::Cancelled { number })) => {
                     // Dropping the sender tells as well.
                     sent.remove(&number);
@@ -129,6 +134,7 @@ impl Predecessor {
             }
         }
         proxy.held_elsewhere(&[]);
+        in_charge.into_iter().for_each(|speak| speak());
         tracing::info!(pid = self.pid, "the old process has ended");
     }
 }

@@ -174,6 +174,10 @@ impl Service {
         mut told: Vec<Held>,
         proxy: &Proxy,
     ) -> anyhow::Result<()> {
+        // Also says that the service manager knows of it.
+        if let Err(error) = link.say(&Message::Held { held: pairs(&told) }).await {
+            tracing::warn!(%error, "the successor does not listen");
+        }
         let canceller = proxy.canceller();
         let mut cancels = JoinSet::new();
         let mut ticks = interval(HELD_EVERY);
