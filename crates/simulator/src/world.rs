@@ -162,6 +162,9 @@ impl<'a> World<'a> {
             }
         };
         let gate = || Gate { demand: 1.0, ..Gate::default() };
+        let mut fate = ChaCha8Rng::seed_from_u64(seed);
+        // Not the numbers that clients draw.
+        fate.set_stream(1);
         Self {
             scenario,
             groups,
@@ -170,7 +173,7 @@ impl<'a> World<'a> {
             decision,
             limit_since: 0.0,
             chance: ChaCha8Rng::seed_from_u64(seed),
-            fate: ChaCha8Rng::seed_from_u64(seed),
+            fate,
             now: 0.0,
             events: BinaryHeap::new(),
             order: 0,
