@@ -119,7 +119,9 @@ impl Predecessor {
             match heard {
                 Ok(Some(Message::Held { held })) => {
                     proxy.held_elsewhere(&those(held));
-                    in_charge.take().into_iter().for_each(|speak| speak());
+                    if let Some(speak) = in_charge.take() {
+                        speak();
+                    }
                 }
                 Ok(Some(Message::Cancelled { number })) => {
                     // Dropping the sender tells as well.
@@ -134,7 +136,9 @@ impl Predecessor {
             }
         }
         proxy.held_elsewhere(&[]);
-        in_charge.into_iter().for_each(|speak| speak());
+        if let Some(speak) = in_charge {
+            speak();
+        }
         tracing::info!(pid = self.pid, "the old process has ended");
     }
 }
