@@ -26,6 +26,7 @@ pub mod costs;
 mod fair;
 pub mod law;
 mod meter;
+mod mix;
 mod pulse;
 pub mod window;
 
@@ -36,4 +37,5 @@ pub use costs::{Cost, Costs};
 pub use fair::Manner;
 pub use law::Law;
 pub use meter::Counts;
+pub use mix::Mix;
 pub use window::{Decision, Governor, Part, Window};

@@ -1,9 +1,8 @@
 //! How many did what for how long: time integrals, from which windows are made.
 
-use trace::Micros;
+use trace::{Fingerprint, Micros};
 
-use crate::Cost;
-use crate::Window;
+use crate::{Cost, Mix, Window};
 
 /// How many do what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +39,7 @@ pub(crate) struct Meter {
     saturated: u64,
     done: u32,
     work: Cost,
+    mix: Mix,
     held: f64,
     held_squares: f64,
 }
@@ -60,6 +60,13 @@ impl Meter {
         self.idle += span * u64::from(counts.idle);
         if is_saturated {
             self.saturated += span;
+        }
+    }
+
+    /// A statement has ended.
+    pub(crate) fn executed(&mut self, statement: Fingerprint) {
+        if self.now >= self.from {
+            self.mix.add(statement);
         }
     }
 
@@ -85,6 +92,7 @@ impl Meter {
             done: self.done,
             work: self.work.base,
             quick: self.work.quick,
+            mix: self.mix,
             executing: mean(self.executing),
             long: mean(self.long),
             idle: mean(self.idle),

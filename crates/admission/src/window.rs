@@ -2,6 +2,8 @@
 
 use trace::{LimitChanged, Micros};
 
+use crate::Mix;
+
 /// What one slot of time showed of one database. *Short* means all but the long lane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
@@ -19,6 +21,8 @@ pub struct Window {
     /// The same of the quickest they ever were, in seconds: what they would have taken with nobody
     /// in their way.
     pub quick: f64,
+    /// Which statements ended.
+    pub mix: Mix,
     /// How many short statements executed, as a mean over the time, and how many transactions kept
     /// the place of one for a moment.
     pub executing: f64,

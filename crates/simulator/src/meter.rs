@@ -1,6 +1,6 @@
 //! Integrals over a slot, from which its window is made.
 
-use admission::{Cost, Window};
+use admission::{Cost, Mix, Window};
 use trace::Micros;
 
 use crate::gate::Count;
@@ -54,6 +54,8 @@ impl Meter {
             done: self.done,
             work: self.work.base,
             quick: self.work.quick,
+            // Other laws do not look at it.
+            mix: Mix::default(),
             executing: mean(self.executing),
             long: mean(self.long),
             idle: mean(self.idle),

@@ -163,6 +163,7 @@ impl Admission {
         if let Some(statement) = statement {
             if lane == Lane::Short {
                 self.pulse.executed(took);
+                self.meter.executed(statement);
             }
             self.book.at_mut(index).work += self.costs.observe(statement, took);
         }

@@ -1,18 +1,23 @@
 use proptest::prelude::*;
 
+use trace::Fingerprint;
+
 use super::long::LONG_RISE;
 use super::*;
+use crate::Mix;
 
 /// A database in numbers: what it does at a limit.
 struct Toy {
     now: Micros,
     /// Transactions a second at a limit.
     throughput: fn(f64) -> f64,
+    /// Which statement each transaction is.
+    statement: Fingerprint,
 }
 
 impl Toy {
     fn new(throughput: fn(f64) -> f64) -> Self {
-        Self { now: Micros::ZERO, throughput }
+        Self { now: Micros::ZERO, throughput, statement: Fingerprint(1) }
     }
 
     /// The window of a saturated slot under this decision.
@@ -21,16 +26,19 @@ impl Toy {
         let length = Micros(decision.slot.0 - decision.settle.0);
         let limit = f64::from(decision.limit);
         let rate = (self.throughput)(limit);
-        let done = (rate * length.as_secs_f64()).round().max(1.0);
-        let held = limit / rate;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+        let count = (rate * length.as_secs_f64()).round().max(1.0) as u32;
+        let (done, held) = (f64::from(count), limit / rate);
+        let mut mix = Mix::default();
+        (0..count).for_each(|_| mix.add(self.statement));
         Window {
             at: self.now,
             length,
             limit: decision.limit,
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
-            done: done as u32,
+            done: count,
             work: rate * length.as_secs_f64() * 0.001,
             quick: rate * length.as_secs_f64() * 0.001,
+            mix,
             executing: limit,
             held: done * held,
             held_squares: done * held * held,
@@ -138,6 +146,26 @@ fn another_load_is_noticed_while_the_law_rests() {
 
 /// At 2 a pair is 1 and 3: what the belief of the elasticity is wrong by must not make each half of
 /// it look like another load, or no pair would ever be complete.
+/// As many statements of it as of the load before, each taking as long: at the limit that is right
+/// for those.
+#[test]
+fn another_load_is_noticed_by_its_statements_alone() {
+    let seconds = |seed: u64, statement| {
+        let (mut law, mut toy) = (Law::new(seed), Toy::new(knee::<8>));
+        toy.drive(&mut law, 30);
+        let changed = toy.now;
+        (toy.throughput, toy.statement) = (knee::<60>, Fingerprint(statement));
+        while centre(&law) < 40.0 {
+            let window = toy.window(law.decision());
+            law.slot_ended(&window);
+        }
+        (toy.now - changed).as_secs_f64()
+    };
+    let of = |statement| (0..16).map(|seed| seconds(seed, statement)).fold(0.0, f64::max);
+    let (others, same) = (of(2), of(1));
+    assert!(others < 3.0 && others < same, "{others} s, {same} s if they seem the same");
+}
+
 #[test]
 fn a_limit_of_two_is_left_when_the_load_gains_by_more() {
     fn falls(limit: f64, by: f64) -> f64 {
@@ -459,12 +487,15 @@ prop_compose! {
         sums in prop::array::uniform7(number()),
         blocked in prop::option::of(number()),
         saturated in prop_oneof![0.0..1.0_f64, number()],
+        statements in prop::collection::vec(0..4u64, 0..100),
         ceiling in prop_oneof![0..500u32, any::<u32>()],
     ) -> Window {
         let [work, quick, executing, long, idle, held, held_squares] = sums;
         let (at, length) = (Micros(at), Micros(length));
+        let mut mix = Mix::default();
+        statements.into_iter().for_each(|statement| mix.add(Fingerprint(statement)));
         Window {
-            at, length, limit, done, work, quick, executing, long, idle, blocked, held,
+            at, length, limit, done, work, quick, mix, executing, long, idle, blocked, held,
             held_squares, saturated, ceiling,
         }
     }

@@ -29,7 +29,8 @@ impl Law {
     ) -> bool {
         let e = self.evidence.elasticity();
         let shift = self.centre.ln() - sample.limit.ln();
-        let levels = Levels { rate: sample.rate, held: sample.held, work: sample.work };
+        let Sample { rate, held, work, .. } = sample;
+        let levels = Levels { rate, held, work, mix: window.mix.spot() };
         let (noise, doubt) = ((1.0 / sample.done).sqrt(), Levels::doubt(e, shift));
         let look = look(&mut self.regime, levels.shifted(e, shift), noise, doubt);
         match look {
