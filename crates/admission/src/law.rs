@@ -19,17 +19,16 @@ mod long;
 mod pace;
 mod part;
 mod probe;
-mod random;
 mod regime;
 mod watch;
 
 use trace::{LimitCause, LimitChanged, Micros};
 
+use crate::random::Random;
 use crate::{Decision, Part, Window};
 use evidence::{Evidence, Pair};
 use pace::Pace;
 use probe::{Outcome, Probe, Sample};
-use random::Random;
 use regime::Regime;
 
 /// The limit on a database that nothing is known of.

@@ -28,6 +28,7 @@ pub mod law;
 mod meter;
 mod mix;
 mod pulse;
+mod random;
 pub mod window;
 
 pub use admission::{Admission, Ask, Levels, Verdict};

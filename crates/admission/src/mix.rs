@@ -6,7 +6,9 @@
 
 use trace::Fingerprint;
 
-/// Numbers of a point, each −1 or 1 by a bit of the fingerprint's hash.
+use crate::random::Random;
+
+/// Numbers of a point, each −1 or 1 by a bit that the fingerprint seeds.
 const NUMBERS: usize = 32;
 
 /// The statements of a slot.
@@ -22,9 +24,9 @@ impl Mix {
         if self.statements == i32::MAX.cast_unsigned() {
             return;
         }
-        let hash = hash(statement.0);
+        let bits = Random::new(statement.0).next();
         for (bit, sum) in self.sums.iter_mut().enumerate() {
-            *sum += if hash >> bit & 1 == 1 { 1 } else { -1 };
+            *sum += if bits >> bit & 1 == 1 { 1 } else { -1 };
         }
         self.statements += 1;
     }
@@ -62,14 +64,6 @@ impl Spot {
         self.chance += part * (other.chance - self.chance);
         self
     }
-}
-
-/// Spreads whatever order numbers have: the finaliser of `SplitMix64`.
-const fn hash(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

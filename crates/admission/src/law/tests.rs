@@ -144,8 +144,6 @@ fn another_load_is_noticed_while_the_law_rests() {
     }
 }
 
-/// At 2 a pair is 1 and 3: what the belief of the elasticity is wrong by must not make each half of
-/// it look like another load, or no pair would ever be complete.
 /// As many statements of it as of the load before, each taking as long: at the limit that is right
 /// for those.
 #[test]
@@ -166,6 +164,8 @@ fn another_load_is_noticed_by_its_statements_alone() {
     assert!(others < 3.0 && others < same, "{others} s, {same} s if they seem the same");
 }
 
+/// At 2 a pair is 1 and 3: what the belief of the elasticity is wrong by must not make each half of
+/// it look like another load, or no pair would ever be complete.
 #[test]
 fn a_limit_of_two_is_left_when_the_load_gains_by_more() {
     fn falls(limit: f64, by: f64) -> f64 {

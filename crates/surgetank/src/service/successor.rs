@@ -50,9 +50,9 @@ impl Service {
                         Err(error) => Err(error.into()),
                     };
                     match handed {
-                        Ok((link, held)) => {
+                        Ok(link) => {
                             control.leave();
-                            return self.release(link, held, proxy).await;
+                            return self.release(link, proxy).await;
                         }
                         Err(error) => self.goes_on(&format!("no handover: {}", one_line(&error))),
                     }
@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// Lets a new process take over. If it fails, all is as it was.
-    async fn hand_over(&self, mut link: Link, proxy: &Proxy) -> anyhow::Result<(Link, Vec<Held>)> {
+    async fn hand_over(&self, mut link: Link, proxy: &Proxy) -> anyhow::Result<Link> {
         let pid = self.introduce(&mut link, proxy).await?;
         expect(&mut link, GETTING_READY, |message| matches!(message, Message::Ready)).await?;
         let connection = link.copy()?;
@@ -107,7 +107,7 @@ impl Service {
             "surgetank: process {pid} took over, {} sessions stay",
             proxy.sessions()
         ));
-        Ok((link, held))
+        Ok(link)
     }
 
     /// Who it is, and what we listen on.
@@ -168,16 +168,9 @@ impl Service {
 
     /// Tells the new process what is still held here, less and less, and carries out the cancel
     /// requests that it passes on.
-    async fn release(
-        &self,
-        mut link: Link,
-        mut told: Vec<Held>,
-        proxy: &Proxy,
-    ) -> anyhow::Result<()> {
-        // Also says that the service manager knows of it.
-        if let Err(error) = link.say(&Message::Held { held: pairs(&told) }).await {
-            tracing::warn!(%error, "the successor does not listen");
-        }
+    async fn release(&self, mut link: Link, proxy: &Proxy) -> anyhow::Result<()> {
+        // The first, at once, also says that the service manager knows of the new process.
+        let mut told = None;
         let canceller = proxy.canceller();
         let mut cancels = JoinSet::new();
         let mut ticks = interval(HELD_EVERY);
@@ -186,11 +179,12 @@ impl Service {
             let said = tokio::select! {
                 _ = ticks.tick() => {
                     let held = proxy.give_way().await;
-                    if held == told {
+                    if told.as_ref() == Some(&held) {
                         continue;
                     }
-                    told = held;
-                    link.say(&Message::Held { held: pairs(&told) }).await
+                    let message = Message::Held { held: pairs(&held) };
+                    told = Some(held);
+                    link.say(&message).await
                 }
                 Some(Ok(number)) = cancels.join_next() => {
                     link.say(&Message::Cancelled { number }).await
