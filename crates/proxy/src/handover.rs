@@ -1,9 +1,10 @@
 //! From one process to the next: sockets, the limit, and cancel requests for sessions that stayed.
 //!
 //! What two processes say to each other is not known here; what each must do is. The old one's
-//! part: [`Proxy::sockets`], [`Proxy::stop_accepting`], then [`Proxy::give_way`] again and again
-//! until [`Proxy::sessions_ended`]. The new one's: [`Proxy::adopt`], [`Proxy::held_elsewhere`], and
-//! [`Proxy::strays`] for cancel requests that are the old one's.
+//! part: [`Proxy::sockets`], [`Proxy::give_way`], [`Proxy::stop_accepting`], [`Proxy::cede_all`],
+//! then [`Proxy::give_way`] again and again until [`Proxy::sessions_ended`]. The new one's:
+//! [`Proxy::adopt`], [`Proxy::held_elsewhere`], and [`Proxy::strays`] for cancel requests that are
+//! the old one's.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -136,8 +137,11 @@ impl Proxy {
         self.workers.iter().map(|worker| worker.sessions.len()).sum()
     }
 
-    /// Returns when no session is left. Meant for a proxy that accepts nothing more.
+    /// Returns when no session is left. Meant for a proxy that was told to accept nothing more:
+    /// whoever came in before a worker heard of that counts.
     pub async fn sessions_ended(&self) {
+        // A worker that is gone has no sessions.
+        let _ = self.pulse().await;
         for worker in &self.workers {
             worker.sessions.close();
             worker.sessions.wait().await;
@@ -146,9 +150,11 @@ impl Proxy {
 
     /// `regulate`: gives the part of the limits that the remaining sessions do not need to a
     /// successor, idle server connections included, and says what is left. Each call gives more as
-    /// sessions end; what was said once is never exceeded. Cancellation safe.
+    /// sessions end; what was said once is never exceeded, so while an address is listened on
+    /// there is something for who may still come in. Cancellation safe.
     pub async fn give_way(&self) -> Vec<Held> {
-        let sessions = self.sessions();
+        let listens = !self.shared.bound.lock().is_empty();
+        let sessions = self.sessions().max(usize::from(listens));
         let mut held = Vec::new();
         for (database, gate) in self.shared.databases.gates() {
             let connections = gate.give_way(sessions).await;

@@ -56,6 +56,22 @@ async fn transactions_that_idle_do_not_hold_up_others() {
 }
 
 #[tokio::test]
+async fn who_comes_in_during_a_handover_gets_a_connection() {
+    let fixture = Fixture::start_with(Mode::Regulate, limit(6)).await;
+    let held = fixture.proxy.give_way().await;
+    // It is let in still: nobody has said yet that another process accepts.
+    let session = fixture.connect().await;
+    fixture.proxy.stop_accepting().await.unwrap();
+    fixture.proxy.cede_all().unwrap();
+    assert_eq!(fixture.proxy.give_way().await, held);
+    session.batch_execute("SELECT 1").await.unwrap();
+    drop(session);
+    fixture.proxy.sessions_ended().await;
+    assert_eq!(fixture.proxy.give_way().await[0].connections, 0);
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn what_idles_is_shown_and_connections_are_still_limited() {
     let fixture = Fixture::start_with(Mode::Regulate, begins_at(2, 3)).await;
     let holders = join_all((0..3).map(|_| fixture.connect_as("web.1"))).await;
