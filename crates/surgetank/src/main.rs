@@ -30,8 +30,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before anything that could start a thread: what becomes a container must have only one.
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == "__dyno") {
+    let first = words.next().unwrap_or_default();
+    if first == "__dyno" {
         return platform::container::helper_main(&words.collect::<Vec<_>>());
+    }
+    if first == service::offspring::STARTER {
+        return service::offspring::starter_main(words);
     }
     cli::main(std::env::args_os()).into()
 }

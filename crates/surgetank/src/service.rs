@@ -16,6 +16,7 @@ mod control;
 pub(crate) mod files;
 mod link;
 mod notify;
+pub(crate) mod offspring;
 mod orders;
 mod predecessor;
 mod successor;
@@ -187,9 +188,10 @@ impl Service {
             let origin = if place.asked.is_none() { Origin::Manager } else { Origin::Predecessor };
             self.asked.insert(proxy.adopt(sockets, origin, dyno)?, place.asked);
         }
-        if let Some(predecessor) = &predecessor {
-            predecessor.accepting().await?;
-        }
+        let predecessor = match predecessor {
+            Some(predecessor) => predecessor.accepting(proxy).await?,
+            None => None,
+        };
         let control = self.handover.as_deref().map(ControlSocket::bind).transpose()?;
         self.metrics = RefCell::new(metrics.map(|socket| socket.serve(proxy)));
         if predecessor.is_none() {
@@ -300,9 +302,10 @@ impl Service {
         let mut asked_before = false;
         loop {
             let time = match end.recv().await {
-                _ if asked_before => Duration::ZERO,
-                Asked::Soon => SOON.min(self.grace),
-                Asked::Orderly => self.grace,
+                // systemd's second SIGTERM goes to whoever is left when the main process has ended.
+                Asked::Orderly if !asked_before || self.notifier.is_heard() => self.grace,
+                Asked::Soon if !asked_before => SOON.min(self.grace),
+                Asked::Orderly | Asked::Soon => Duration::ZERO,
             };
             asked_before = true;
             self.end(time, proxy)?;

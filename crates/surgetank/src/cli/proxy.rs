@@ -39,7 +39,8 @@ const PLANS: usize = 10;
     A flag goes before the file, and DATABASE_URL before the file's entry \"*\". SIGHUP, or \
     RELOAD on the admin database, reads the file again, whole or not at all.\n\n\
     SIGTERM: no new sessions, --grace for those there are. SIGINT: the same with 5 seconds. Again: \
-    at once.\nSIGUSR2, with --handover: starts the program as it is on disk now, which takes \
+    at once, but not for a second SIGTERM under systemd, which sends it of its own accord.\n\
+    SIGUSR2, with --handover: starts the program as it is on disk now, which takes \
     over.\n\
     Under systemd: Type=notify, WatchdogSec= and .socket units are understood."
 )]

@@ -30,6 +30,11 @@ impl Notifier {
         Ok(Self { manager, watchdog: watchdog.map(Duration::from_micros) })
     }
 
+    /// Whether there is a service manager.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.manager.is_some()
+    }
+
     /// How often the service manager wants to hear from us at least.
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.manager.as_ref().and(self.watchdog)

@@ -71,9 +71,8 @@ impl Predecessor {
     /// has died, which leaves the sockets to us as well.
     pub(super) async fn replace(mut self, proxy: &Proxy) -> anyhow::Result<Option<Self>> {
         let pid = self.pid;
-        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         match self.link.say(&Message::Ready).await {
-            Err(error) if gone(&error) => return Ok(None),
+            Err(error) if is_gone(&error) => return Ok(None),
             said => said?,
         }
         match answer(&mut self.link).await? {
@@ -89,9 +88,17 @@ impl Predecessor {
         }
     }
 
-    /// Says that we accept connections: the old process lets go of its sockets.
-    pub(super) async fn accepting(&self) -> anyhow::Result<()> {
-        self.link.say(&Message::Accepting).await.context("the old process hung up")
+    /// Says that we accept connections: the old process lets go of its sockets. `None` if it has
+    /// died: whoever has come in meanwhile is served all the same.
+    pub(super) async fn accepting(self, proxy: &Proxy) -> anyhow::Result<Option<Self>> {
+        match self.link.say(&Message::Accepting).await {
+            Err(error) if is_gone(&error) => {
+                tracing::warn!(pid = self.pid, "the old process died during the handover");
+                proxy.held_elsewhere(&[]);
+                Ok(None)
+            }
+            said => said.map(|()| Some(self)).context("the old process"),
+        }
     }
 
     /// Follows what the old process still holds and passes on the cancel requests for its sessions,
@@ -141,6 +148,11 @@ impl Predecessor {
         }
         tracing::info!(pid = self.pid, "the old process has ended");
     }
+}
+
+/// Whether the other side has died.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 async fn answer(link: &mut Link) -> anyhow::Result<Option<Message>> {

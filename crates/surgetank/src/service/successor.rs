@@ -1,12 +1,10 @@
 //! The old process's side of a handover.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use proxy::{Held, Proxy};
-use tokio::process::{Child, Command};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Service;
 use super::control::ControlSocket;
 use super::link::{DESCRIPTORS_MAX, Link, Message, PROTOCOL, Place};
+use super::offspring::Offspring;
 use crate::exit::one_line;
 use crate::out;
 
@@ -41,10 +40,13 @@ impl Service {
                 tracing::warn!("SIGUSR2 starts a successor only with --handover");
             }
         };
-        let mut child: Option<Child> = None;
+        let mut offspring: Option<Offspring> = None;
         loop {
             tokio::select! {
                 link = control.accept() => {
+                    if let Some(offspring) = &mut offspring {
+                        offspring.adopted().await;
+                    }
                     let handed = match link {
                         Ok(link) => self.hand_over(link, proxy).await,
                         Err(error) => Err(error.into()),
@@ -57,16 +59,20 @@ impl Service {
                         Err(error) => self.goes_on(&format!("no handover: {}", one_line(&error))),
                     }
                 }
-                _ = succeed.recv(), if child.is_none() => {
+                _ = succeed.recv(), if offspring.is_none() => {
+                    if self.ending.borrow().is_some() {
+                        tracing::warn!("no successor: this process is ending");
+                        continue;
+                    }
                     self.notifier.reloading("starting a successor");
-                    match start() {
-                        Ok(started) => child = Some(started),
+                    match Offspring::start() {
+                        Ok(started) => offspring = Some(started),
                         Err(error) => self.goes_on(&format!("no successor: {}", one_line(&error))),
                     }
                 }
-                ended = exit_of(&mut child) => {
-                    child = None;
-                    self.goes_on(&format!("the successor ended: {ended}"));
+                () = end_of(&mut offspring) => {
+                    offspring = None;
+                    self.goes_on("the successor ended before it took over");
                 }
             }
         }
@@ -231,25 +237,9 @@ fn pairs(held: &[Held]) -> Vec<(String, u32)> {
     held.iter().map(|held| (held.database.clone(), held.connections)).collect()
 }
 
-/// Starts the program as it is on disk now, with our own words. It speaks for itself: to the
-/// service manager too, whose watchdog it must take over.
-fn start() -> anyhow::Result<Child> {
-    let mut program = std::env::current_exe()?;
-    // Linux's way to say that the file was replaced.
-    if let Some(path) = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
-        program = PathBuf::from(path);
-    }
-    let mut command = Command::new(&program);
-    command.args(std::env::args_os().skip(1)).env_remove("WATCHDOG_PID");
-    command.spawn().with_context(|| program.display().to_string())
-}
-
-async fn exit_of(child: &mut Option<Child>) -> String {
-    match child {
-        Some(child) => match child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        },
+async fn end_of(offspring: &mut Option<Offspring>) {
+    match offspring {
+        Some(offspring) => offspring.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -83,6 +83,9 @@ async fn it_tells_its_life_in_order() {
     let news = manager.hear_news();
     let main = news.strip_prefix("READY=1\nMAINPID=").and_then(|pid| pid.parse().ok());
     let main = Main(Pid::from_raw(main.expect("the new one's pid")));
+    // It waits for the end of its own children only.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", main.0)).expect("it runs");
+    assert!(!status.contains(&format!("PPid:\t{}\n", old.pid())), "{status}");
     // Nobody would listen to it before.
     assert_eq!(manager.hear_news(), ready);
     assert_ne!(main.0, old.pid());
@@ -92,6 +95,28 @@ async fn it_tells_its_life_in_order() {
     manager.hear_a_sign_of_life();
     kill(main.0, Signal::SIGTERM).expect("it runs");
     assert!(manager.hear_news().starts_with("STOPPING=1\nSTATUS="));
+}
+
+#[tokio::test]
+async fn the_managers_second_sigterm_takes_no_time_away() {
+    let manager = Manager::new();
+    let postgres = testkit::postgres().await;
+    let database = postgres.database().await;
+    let url = database.url();
+    let mut command = surgetank(&["proxy", &url, "--listen", "127.0.0.1:0", "--grace", "60"]);
+    command.env("NOTIFY_SOCKET", manager.folder.path().join("notify"));
+    let mut proxy = Process::spawn(&mut command);
+    assert!(manager.hear_news().starts_with("READY=1"));
+    let session = testkit::connect(&database.url_through(proxy.addr)).await;
+    session.batch_execute("BEGIN").await.expect("a transaction");
+    for _ in 0..2 {
+        proxy.signal(Signal::SIGTERM);
+        assert!(manager.hear_news().starts_with("STOPPING=1"));
+    }
+    session.batch_execute("COMMIT").await.expect("there is time for it");
+    proxy.signal(Signal::SIGINT);
+    assert!(proxy.ended().await.success());
+    drop(session);
 }
 
 /// Starts what follows as `$0` with its standard input as a service manager's socket.

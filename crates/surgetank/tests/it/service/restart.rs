@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -284,6 +284,24 @@ async fn a_successor_that_dies_before_it_accepts_changes_nothing() {
         let mut old = old;
         assert!(old.ended().await.success());
     }
+}
+
+#[tokio::test]
+async fn a_predecessor_that_dies_when_all_is_handed_over_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let control = UnixListener::bind(fixture.path()).expect("a path");
+    let old = std::thread::spawn(move || {
+        let (mut stream, _) = control.accept().expect("a successor comes");
+        let mut heard = BufReader::new(stream.try_clone().expect("a copy")).lines();
+        let answers = [r#"{"Sockets":{"pid":1,"places":[]}}"#, r#"{"Yours":{"held":[["*",6]]}}"#];
+        for answer in answers {
+            heard.next().expect("it speaks").expect("UTF-8");
+            writeln!(stream, "{answer}").expect("it listens");
+        }
+    });
+    let new = fixture.start("regulate");
+    old.join().expect("it said all it had to");
+    visit(&fixture.database.url_through(new.addr)).await.expect("the whole limit is its own");
 }
 
 #[tokio::test]
