@@ -5,6 +5,7 @@
 //! (`main_pid_alien` in its `service.c`). So a process in between starts the successor and ends;
 //! whoever adopts orphans, the service manager, is its parent from then on.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
@@ -63,7 +64,8 @@ fn program() -> std::io::Result<PathBuf> {
 }
 
 /// The process in between: starts the successor with these words, and ends.
-pub(crate) fn starter_main(words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+pub(crate) fn starter_main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    // Not tokio's: there is no runtime here.
     let started =
         program().and_then(|program| std::process::Command::new(program).args(words).spawn());
     match started {
