@@ -17,7 +17,7 @@ use crate::answer::Answer;
 use crate::buffer::Inbox;
 use crate::journal::Journal;
 use crate::pool::{Key, Kinds};
-use crate::settings::{Registry, Reported, Settings};
+use crate::settings::{Registry, Reported, Settings, Way};
 use crate::statements::ServerStatements;
 use crate::stream::Stream;
 use crate::timer::timeout;
@@ -260,8 +260,8 @@ impl Kinds for Box<Backend> {
         *self.key == *key
     }
 
-    fn suits(&self, settings: &Arc<Settings>) -> bool {
-        self.state.settings.as_ref().is_some_and(|own| Arc::ptr_eq(own, settings))
+    fn way_to(&self, settings: &Settings) -> Way {
+        self.state.settings.as_ref().map_or(Way::Awaited, |own| own.way_to(settings))
     }
 
     fn worker(&self) -> usize {

@@ -4,16 +4,14 @@
 //! one connection, and there are at most `limit` leases; so whoever has a lease finds an idle
 //! connection, or room to open one, or an idle one of another kind to close for it.
 
-use std::sync::Arc;
-
-use crate::settings::Settings;
+use crate::settings::{Settings, Way};
 
 /// What a connection is good for.
 pub(crate) trait Kinds {
     /// Whether it can serve sessions of this kind (database and parameters).
     fn fits(&self, key: &Key) -> bool;
-    /// Whether it has these settings already.
-    fn suits(&self, settings: &Arc<Settings>) -> bool;
+    /// What it takes until it has these settings.
+    fn way_to(&self, settings: &Settings) -> Way;
     /// The worker whose runtime it lives in: another one must move it first.
     fn worker(&self) -> usize;
 }
@@ -43,6 +41,12 @@ pub(crate) enum Take<C> {
     Replace(C),
 }
 
+/// So many of the idle connections that were used last count as warm, and half as many as are in
+/// use. Each further backend that takes part in turn has caches of its own to fill: with 8 at work
+/// out of 30 that costs more than another name does before each request
+/// (docs/design/004-session-state.md).
+const WARM_LEAST: usize = 4;
+
 /// The idle connections, in the order in which they became idle.
 #[derive(Debug)]
 pub(crate) struct Pool<C> {
@@ -56,16 +60,23 @@ impl<C: Kinds> Pool<C> {
         Self { idle: Vec::new(), open: 0, limit }
     }
 
-    /// A connection for a lease. One that has the session's settings comes before all others, then
-    /// one of the same worker, then the one used last (its backend's caches are warm, and the
-    /// others may age).
-    pub(crate) fn take(&mut self, key: &Key, settings: &Arc<Settings>, worker: usize) -> Take<C> {
-        let mut best = None;
+    /// A connection for a lease. Of the warm ones one that has the session's settings comes before
+    /// all others, then one of the same worker, then the one used last. The others may age; of them
+    /// one is taken only if the request had to wait for the settings of any that is warm.
+    pub(crate) fn take(&mut self, key: &Key, settings: &Settings, worker: usize) -> Take<C> {
+        let warm = self.idle.len().saturating_sub(self.warm());
+        let mut best: Option<((Way, bool), usize)> = None;
         for (index, connection) in self.idle.iter().enumerate().rev() {
-            let rank = (connection.suits(settings), connection.worker() == worker);
-            if best.is_none_or(|(found, _)| rank > found) && connection.fits(key) {
+            let is_warm = index >= warm;
+            if !is_warm && best.is_some_and(|((way, _), _)| way > Way::Awaited) {
+                break;
+            }
+            let rank = (connection.way_to(settings), connection.worker() == worker);
+            let is_better =
+                |found: (Way, bool)| if is_warm { rank > found } else { rank.0 > found.0 };
+            if best.is_none_or(|(found, _)| is_better(found)) && connection.fits(key) {
                 best = Some((rank, index));
-                if rank == (true, true) {
+                if rank == (Way::Nothing, true) {
                     break;
                 }
             }
@@ -80,6 +91,12 @@ impl<C: Kinds> Pool<C> {
             return Take::Open;
         }
         Take::Replace(self.idle.remove(0))
+    }
+
+    /// How many of the idle connections are warm.
+    fn warm(&self) -> usize {
+        let open = usize::try_from(self.open).unwrap_or(usize::MAX);
+        (open.saturating_sub(self.idle.len()) / 2).max(WARM_LEAST)
     }
 
     /// A connection is idle.
@@ -149,6 +166,8 @@ impl<C: Kinds> Pool<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::settings::Registry;
 
@@ -160,8 +179,8 @@ mod tests {
             self.1 == *key
         }
 
-        fn suits(&self, settings: &Arc<Settings>) -> bool {
-            Arc::ptr_eq(&self.3, settings)
+        fn way_to(&self, settings: &Settings) -> Way {
+            self.3.way_to(settings)
         }
 
         fn worker(&self) -> usize {
@@ -195,6 +214,56 @@ mod tests {
             .collect();
         assert_eq!(taken, [2, 1, 3, 4]);
         assert_eq!(pool.open(), 4);
+    }
+
+    /// A pool with so many idle ones, all of them named like this.
+    fn idle(count: u32, settings: &Arc<Settings>) -> Pool<Fake> {
+        let mut pool = Pool::new(count);
+        (0..count).for_each(|_| assert_eq!(pool.take(&key("a"), settings, 0), Take::Open));
+        (0..count).for_each(|n| pool.put(Fake(n, key("a"), 0, Arc::clone(settings))));
+        pool
+    }
+
+    #[test]
+    fn of_many_that_are_open_few_take_turns() {
+        let registry = Registry::default();
+        let names: Vec<_> = (1..=8).map(|n| registry.only_name(&[b'0' + n])).collect();
+        let mut pool = idle(30, &names[0]);
+        for (fake, name) in pool.idle.iter_mut().zip(names.iter().cycle()) {
+            fake.3 = Arc::clone(name);
+        }
+        let mut used = std::collections::BTreeSet::new();
+        let mut at_work = std::collections::VecDeque::new();
+        for turn in 0..1000_usize {
+            // In no order that would suit so many by itself.
+            let name = &names[turn * turn / 7 % 8];
+            let Take::Idle(mut taken) = pool.take(&key("a"), name, 0) else { panic!("all busy") };
+            taken.3 = Arc::clone(name);
+            used.insert(taken.0);
+            at_work.push_back(taken);
+            if at_work.len() > 7 {
+                at_work.pop_front().into_iter().for_each(|done| pool.put(done));
+            }
+        }
+        assert!((8..=8 + WARM_LEAST).contains(&used.len()), "{used:?}");
+    }
+
+    #[test]
+    fn an_old_one_serves_whoever_would_have_to_wait_for_the_settings_of_a_warm_one() {
+        let registry = Registry::default();
+        let set = |name: &str, zone: &str| {
+            let pairs = [("application_name", name), ("timezone", zone)];
+            registry.settings(pairs.map(|(n, v)| (n.as_bytes().into(), v.as_bytes().into())).into())
+        };
+        let (web, job, rome) = (set("web", "UTC"), set("job", "UTC"), set("web", "Rome"));
+        let mut pool = idle(9, &web);
+        let old = pool.idle.first_mut().expect("nine are idle");
+        old.3 = Arc::clone(&rome);
+        let mut take = |settings| match pool.take(&key("a"), settings, 0) {
+            Take::Idle(fake) => fake.0,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([take(&job), take(&rome), take(&rome)], [8, 0, 7]);
     }
 
     #[test]

@@ -40,6 +40,17 @@ pub(crate) struct Settings {
     meaning: Meaning,
 }
 
+/// What it takes until a server connection with other settings has a session's, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// The request waits until PostgreSQL has changed them.
+    Awaited,
+    /// Another name, which goes out with the request.
+    Name,
+    /// They are the same.
+    Nothing,
+}
+
 impl PartialEq for Settings {
     fn eq(&self, other: &Self) -> bool {
         self.values == other.values
@@ -74,6 +85,22 @@ impl Settings {
 
     pub(crate) fn meaning(&self) -> Meaning {
         self.meaning
+    }
+
+    /// What [`steps`] come to.
+    pub(crate) fn way_to(&self, to: &Self) -> Way {
+        if std::ptr::eq(self, to) {
+            Way::Nothing
+        } else if to.get(APPLICATION_NAME).is_some() && self.others().eq(to.others()) {
+            Way::Name
+        } else {
+            Way::Awaited
+        }
+    }
+
+    /// All but the name.
+    fn others(&self) -> impl Iterator<Item = &Setting> {
+        self.values.iter().filter(|(name, _)| **name != *APPLICATION_NAME)
     }
 
     /// The values after a change: `None` takes a setting away.
@@ -264,6 +291,25 @@ mod tests {
         let values =
             pairs.iter().map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into()));
         registry.settings(values.collect())
+    }
+
+    #[test]
+    fn only_a_name_is_given_in_passing() {
+        let registry = Registry::default();
+        let of = |pairs: &[(&str, &str)]| settings(&registry, pairs);
+        let (name, zone) = (("application_name", "web"), ("timezone", "UTC"));
+        let ways = [
+            (of(&[name, zone]), of(&[name, zone]), Way::Nothing),
+            (of(&[name, zone]), of(&[("application_name", "job"), zone]), Way::Name),
+            (of(&[zone]), of(&[name, zone]), Way::Name),
+            (of(&[name, zone]), of(&[zone]), Way::Awaited),
+            (of(&[name]), of(&[name, zone]), Way::Awaited),
+        ];
+        for (from, to, way) in ways {
+            assert_eq!(from.way_to(&to), way, "{from:?} {to:?}");
+            assert_eq!(steps(&from, &to).iter().any(|step| step.decides), way == Way::Awaited);
+            assert_eq!(steps(&from, &to).is_empty(), way == Way::Nothing);
+        }
     }
 
     #[test]

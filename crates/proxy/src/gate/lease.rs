@@ -99,7 +99,7 @@ impl Lease {
     pub(crate) fn take(
         &mut self,
         key: &Key,
-        settings: &Arc<Settings>,
+        settings: &Settings,
         worker: usize,
     ) -> Take<Box<Backend>> {
         let Some(gate) = &self.gate else { return Take::Open };
