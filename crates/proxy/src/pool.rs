@@ -71,10 +71,9 @@ impl<C: Kinds> Pool<C> {
             if !is_warm && best.is_some_and(|((way, _), _)| way > Way::Awaited) {
                 break;
             }
-            let rank = (connection.way_to(settings), connection.worker() == worker);
-            let is_better =
-                |found: (Way, bool)| if is_warm { rank > found } else { rank.0 > found.0 };
-            if best.is_none_or(|(found, _)| is_better(found)) && connection.fits(key) {
+            // The same worker alone is no reason for one that is not warm.
+            let rank = (connection.way_to(settings), is_warm && connection.worker() == worker);
+            if best.is_none_or(|(found, _)| rank > found) && connection.fits(key) {
                 best = Some((rank, index));
                 if rank == (Way::Nothing, true) {
                     break;

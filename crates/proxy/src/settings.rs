@@ -87,7 +87,7 @@ impl Settings {
         self.meaning
     }
 
-    /// What [`steps`] come to.
+    /// By pointer first: both are of the same [`Registry`].
     pub(crate) fn way_to(&self, to: &Self) -> Way {
         if std::ptr::eq(self, to) {
             Way::Nothing

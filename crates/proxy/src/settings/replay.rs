@@ -1,6 +1,6 @@
 //! From the settings that a server connection has to those that a session needs, as queries.
 
-use super::{APPLICATION_NAME, Setting, Settings};
+use super::{APPLICATION_NAME, Setting, Settings, Way};
 
 /// Who acts: set last, since others may lack the right to change what is to be changed.
 const IDENTITY: [&[u8]; 2] = [b"session_authorization", b"role"];
@@ -20,33 +20,35 @@ pub(crate) struct Step {
 
 /// The way from one to the other; empty if they are equal.
 pub(crate) fn steps(from: &Settings, to: &Settings) -> Vec<Step> {
+    match from.way_to(to) {
+        Way::Nothing => Vec::new(),
+        Way::Name => {
+            let mut query = b"SET application_name = ".to_vec();
+            put_quoted(&mut query, to.get(APPLICATION_NAME).unwrap_or_default());
+            vec![Step { query, then: to.values.clone(), decides: false }]
+        }
+        Way::Awaited => awaited(from, to),
+    }
+}
+
+fn awaited(from: &Settings, to: &Settings) -> Vec<Step> {
     let differs = |name: &[u8]| from.get(name) != to.get(name);
     let mut names: Vec<&[u8]> = from.names().chain(to.names()).filter(|n| differs(n)).collect();
     names.sort_unstable();
     names.dedup();
-    match names.as_slice() {
-        [] => Vec::new(),
-        [name] if *name == APPLICATION_NAME && to.get(name).is_some() => {
-            let mut query = b"SET application_name = ".to_vec();
-            put_quoted(&mut query, to.get(name).unwrap_or_default());
-            vec![Step { query, then: to.values.clone(), decides: false }]
-        }
-        _ => {
-            let mut steps = Vec::new();
-            if let Ok(index) = names.binary_search(&ENCODING) {
-                names.remove(index);
-                let mut query = Vec::new();
-                put_change(&mut query, ENCODING, to.get(ENCODING));
-                let then = from.changed([(ENCODING, to.get(ENCODING))]);
-                steps.push(Step { query, then, decides: true });
-            }
-            if !names.is_empty() {
-                let query = script(from, to, &names);
-                steps.push(Step { query, then: to.values.clone(), decides: true });
-            }
-            steps
-        }
+    let mut steps = Vec::new();
+    if let Ok(index) = names.binary_search(&ENCODING) {
+        names.remove(index);
+        let mut query = Vec::new();
+        put_change(&mut query, ENCODING, to.get(ENCODING));
+        let then = from.changed([(ENCODING, to.get(ENCODING))]);
+        steps.push(Step { query, then, decides: true });
     }
+    if !names.is_empty() {
+        let query = script(from, to, &names);
+        steps.push(Step { query, then: to.values.clone(), decides: true });
+    }
+    steps
 }
 
 fn script(from: &Settings, to: &Settings, names: &[&[u8]]) -> Vec<u8> {
