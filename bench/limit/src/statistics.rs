@@ -70,6 +70,28 @@ pub(crate) fn typical(ratios: &[f64], seed: u64) -> Estimate {
     })
 }
 
+/// The same of ratios in groups, which differ by more than their members do: groups are drawn, and
+/// of each its members.
+pub(crate) fn typical_of_groups(groups: &[Vec<f64>], seed: u64) -> Estimate {
+    let all: Vec<f64> = groups.iter().flatten().map(|ratio| ratio.ln()).collect();
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = || {
+        let mut drawn = Vec::with_capacity(all.len());
+        for _ in groups {
+            let group = &groups[chance.random_range(0..groups.len())];
+            let members = (0..group.len()).map(|_| group[chance.random_range(0..group.len())].ln());
+            drawn.extend(members.collect::<Vec<f64>>());
+        }
+        mean(&drawn).exp()
+    };
+    let drawn: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
+    Estimate {
+        value: mean(&all).exp(),
+        low: quantile(&drawn, 0.025),
+        high: quantile(&drawn, 0.975),
+    }
+}
+
 /// A statistic of all of a sample, by index, and the interval that it has over samples that are
 /// drawn from it anew.
 fn bootstrap(sample: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
@@ -107,6 +129,17 @@ mod tests {
         assert!((even.value - 1.0).abs() < 1e-12 && even.low < 0.6 && even.high > 1.7, "{even}");
         let steady = typical(&[0.97; 5], 1);
         assert_eq!(steady.to_string(), "0.970 [0.970 … 0.970]");
+    }
+
+    #[test]
+    fn groups_that_differ_are_as_uncertain_as_they_are_few() {
+        let groups = [vec![0.9; 10], vec![1.1; 10], vec![0.9; 10], vec![1.1; 10]];
+        let grouped = typical_of_groups(&groups, 1);
+        let alone = typical(&groups.concat(), 1);
+        assert!((grouped.value - alone.value).abs() < 1e-12, "{grouped}, {alone}");
+        assert!(grouped.low < alone.low - 0.02 && grouped.high > alone.high + 0.02, "{grouped}");
+        let alike = typical_of_groups(&[vec![0.9, 1.1], vec![0.9, 1.1], vec![]], 1);
+        assert!(alike.low >= 0.899 && alike.high <= 1.101, "{alike}");
     }
 
     #[test]

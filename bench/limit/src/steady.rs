@@ -3,7 +3,9 @@
 //! Two proxies stand in front of the server, one with the law and one with a fixed size, each with
 //! clients of its own, and take turns of four and two seconds. What is compared are the two of a
 //! pair. A few pairs with each size say which is the best; the goal is judged by many more with
-//! that one.
+//! that one, of proxies and server connections that are opened anew every few pairs: some are
+//! faster than others by five in a hundred for as long as they live, and nothing of that is the
+//! limit's.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::goals::Wanted;
 use crate::ground::Arm;
 use crate::reports::reports;
 use crate::stand::{LEAD, Stand, TURN};
-use crate::statistics::{Estimate, median, typical};
+use crate::statistics::{Estimate, median, typical_of_groups};
 use crate::work::Work;
 
 /// A load, and sizes around its best.
@@ -68,6 +70,27 @@ impl Load {
         }
         Ok(stand)
     }
+
+    /// The adaptive arm, with the limit found for this load. Its crowd rests.
+    async fn learn(&self, bench: &Bench) -> anyhow::Result<Stand> {
+        bench.ground.tidy().await?;
+        let adaptive = self.stand(bench, Arm::Adaptive).await?;
+        tokio::time::sleep(LEARN).await;
+        adaptive.crowd.rest().await;
+        Ok(adaptive)
+    }
+
+    /// From a turn's begin until it counts, and how long it does.
+    fn turn(&self, bench: &Bench) -> (Duration, Duration) {
+        if self.is_slow { (SETTLE, bench.plan.block) } else { (LEAD, TURN) }
+    }
+
+    /// How many turns make up the blocks that were asked for.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    fn pairs(&self, bench: &Bench) -> usize {
+        let whole = bench.plan.rounds as f64 * bench.plan.block.as_secs_f64();
+        (whole / self.turn(bench).1.as_secs_f64()).ceil() as usize
+    }
 }
 
 /// What a thorough run tries.
@@ -95,36 +118,42 @@ pub(crate) async fn run(bench: &Bench, only: &[usize]) -> anyhow::Result<()> {
 
 /// What is judged are pairs with the size that looked best, measured afresh, so many times more:
 /// the best of a few estimates looks better than it is.
-const JUDGED: u32 = 4;
+const JUDGED: usize = 4;
+
+/// So many pairs are measured before all is opened anew.
+const PAIRS_AT_ONCE: usize = 6;
 
 /// The law's turns are so many times longer: it begins each anew, which no steady load asks of it.
 const LONGER: u32 = 2;
 
-/// The adaptive limit and a fixed size in turn: `[adaptive, fixed]` of each pair.
+/// The adaptive limit and a fixed size in turn: `[adaptive, fixed]` of each pair, by the proxies
+/// that were measured.
 struct Compared {
     size: Arm,
-    pairs: Vec<[Block; 2]>,
+    pairs: Vec<Vec<[Block; 2]>>,
 }
 
 impl Compared {
     fn of(&self, arm: usize, part: fn(&Block) -> f64) -> Vec<f64> {
-        self.pairs.iter().map(|pair| part(&pair[arm])).collect()
+        self.pairs.iter().flatten().map(|pair| part(&pair[arm])).collect()
     }
 
     /// What the adaptive limit does of this size.
     fn share(&self, seed: u64) -> Estimate {
         let share = |[adaptive, fixed]: &[Block; 2]| adaptive.rate / fixed.rate;
-        typical(&self.pairs.iter().map(share).collect::<Vec<f64>>(), seed)
+        let shares = |pairs: &Vec<[Block; 2]>| pairs.iter().map(share).collect();
+        typical_of_groups(&self.pairs.iter().map(shares).collect::<Vec<Vec<f64>>>(), seed)
     }
 
     fn tell(&self, seed: u64, note: &str) -> anyhow::Result<()> {
         let at = |arm, part| median(&self.of(arm, part));
-        let failed: u64 = self.pairs.iter().flatten().map(|block| block.failed).sum();
+        let blocks = || self.pairs.iter().flatten().flatten();
+        let failed: u64 = blocks().map(|block| block.failed).sum();
         say(&format!(
             "    {:<10} {:>5} {:>8.0}   {:>8.0}  {:>5.1}  {}  {:>4.0} %  {:>4.0} %  \
              {failed:>6}{note}",
             self.size,
-            self.pairs.len(),
+            blocks().count() / 2,
             at(1, |block| block.rate),
             at(0, |block| block.rate),
             at(0, |block| block.limit),
@@ -137,48 +166,53 @@ impl Compared {
 
 async fn compare(bench: &Bench, load: &Load) -> anyhow::Result<()> {
     let seed = bench.plan.seed;
-    bench.ground.tidy().await?;
-    let adaptive = load.stand(bench, Arm::Adaptive).await?;
-    tokio::time::sleep(LEARN).await;
-    adaptive.crowd.rest().await;
+    let adaptive = load.learn(bench).await?;
     say(&format!("\nG1  {}: the adaptive limit and a fixed size in turn", load.name))?;
     say(
         "    size       pairs     tx/s   adaptive  limit  of it  [95 % interval]  core 0  core 1  \
          failed",
     )?;
+    let few = load.pairs(bench);
     let mut best: Option<(f64, u32)> = None;
     for size in bench.shuffled(load.sizes) {
-        let compared = take_turns(bench, load, &adaptive, size, 1).await?;
+        let pairs = vec![take_turns(bench, load, &adaptive, size, few).await?];
+        let compared = Compared { size: Arm::Static(size), pairs };
         compared.tell(seed, "")?;
         let share = compared.share(seed).value;
         best = best.filter(|(least, _)| *least <= share).or(Some((share, size)));
     }
+    drop(adaptive);
     let Some((_, best)) = best else { return Ok(()) };
-    let judged = take_turns(bench, load, &adaptive, best, JUDGED).await?;
+    let mut judged = Compared { size: Arm::Static(best), pairs: Vec::new() };
+    let mut left = JUDGED * few;
+    while left > 0 {
+        let adaptive = load.learn(bench).await?;
+        let count = left.min(PAIRS_AT_ONCE);
+        judged.pairs.push(take_turns(bench, load, &adaptive, best, count).await?);
+        left -= count;
+    }
     judged.tell(seed, "  judged")?;
     let what = format!("{}: of {}", load.name, judged.size);
     bench.goals.estimate("G1", what, judged.share(seed), Wanted::AtLeast(0.97));
     Ok(())
 }
 
-/// As many turns of each as make up the blocks that were asked for, in pairs, `times` as many.
+/// So many turns of each, in pairs: `[adaptive, fixed]`.
 async fn take_turns(
     bench: &Bench,
     load: &Load,
     adaptive: &Stand,
     size: u32,
-    times: u32,
-) -> anyhow::Result<Compared> {
+    count: usize,
+) -> anyhow::Result<Vec<[Block; 2]>> {
     bench.ground.tidy().await?;
     let fixed = load.stand(bench, Arm::Static(size)).await?;
     tokio::time::sleep(SETTLE).await;
     fixed.crowd.rest().await;
-    let whole = times * bench.plan.block * u32::try_from(bench.plan.rounds)?;
-    let (lead, span) = if load.is_slow { (SETTLE, bench.plan.block) } else { (LEAD, TURN) };
+    let (lead, span) = load.turn(bench);
     let spans = [LONGER * span, span];
-    let count = whole.as_secs_f64() / span.as_secs_f64();
     let mut pairs = Vec::new();
-    while (pairs.len() as f64) < count {
+    while pairs.len() < count {
         let mut pair = [Block::default(); 2];
         for index in bench.shuffled(&[0, 1]) {
             pair[index] = [adaptive, &fixed][index].turn(lead, spans[index]).await?;
@@ -194,5 +228,5 @@ async fn take_turns(
         ));
         pairs.push(pair);
     }
-    Ok(Compared { size: fixed.arm, pairs })
+    Ok(pairs)
 }
