@@ -63,30 +63,28 @@ pub(crate) fn ratio(of: &[f64], to: &[f64], seed: u64) -> Estimate {
 /// The geometric mean of ratios, with a bootstrap's interval: of many pairs that wander by chance
 /// it wanders a fifth less than the median.
 pub(crate) fn typical(ratios: &[f64], seed: u64) -> Estimate {
-    let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
-    bootstrap(ratios.len(), seed, |pairs| {
-        let drawn = pairs.iter().filter_map(|index| logarithms.get(*index).copied());
-        mean(&drawn.collect::<Vec<f64>>()).exp()
-    })
+    typical_of_groups(&[ratios.to_vec()], seed)
 }
 
 /// The same of ratios in groups, which differ by more than their members do: groups are drawn, and
 /// of each its members.
 pub(crate) fn typical_of_groups(groups: &[Vec<f64>], seed: u64) -> Estimate {
-    let all: Vec<f64> = groups.iter().flatten().map(|ratio| ratio.ln()).collect();
+    let mean_of = |ratios: &[f64]| {
+        let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
+        mean(&logarithms).exp()
+    };
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
     let mut draw = || {
-        let mut drawn = Vec::with_capacity(all.len());
+        let mut drawn = Vec::new();
         for _ in groups {
             let group = &groups[chance.random_range(0..groups.len())];
-            let members = (0..group.len()).map(|_| group[chance.random_range(0..group.len())].ln());
-            drawn.extend(members.collect::<Vec<f64>>());
+            drawn.extend((0..group.len()).map(|_| group[chance.random_range(0..group.len())]));
         }
-        mean(&drawn).exp()
+        mean_of(&drawn)
     };
     let drawn: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
     Estimate {
-        value: mean(&all).exp(),
+        value: mean_of(&groups.concat()),
         low: quantile(&drawn, 0.025),
         high: quantile(&drawn, 0.975),
     }
