@@ -69,37 +69,35 @@ pub(crate) fn typical(ratios: &[f64], seed: u64) -> Estimate {
 /// The same of ratios in groups, which differ by more than their members do: groups are drawn, and
 /// of each its members.
 pub(crate) fn typical_of_groups(groups: &[Vec<f64>], seed: u64) -> Estimate {
-    let mean_of = |ratios: &[f64]| {
-        let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
-        mean(&logarithms).exp()
-    };
-    let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw = || {
+    let logarithms = |group: &Vec<f64>| group.iter().map(|ratio| ratio.ln()).collect();
+    let groups: Vec<Vec<f64>> = groups.iter().map(logarithms).collect();
+    interval(mean(&groups.concat()).exp(), seed, |chance| {
         let mut drawn = Vec::new();
-        for _ in groups {
+        for _ in &groups {
             let group = &groups[chance.random_range(0..groups.len())];
             drawn.extend((0..group.len()).map(|_| group[chance.random_range(0..group.len())]));
         }
-        mean_of(&drawn)
-    };
-    let drawn: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
-    Estimate {
-        value: mean_of(&groups.concat()),
-        low: quantile(&drawn, 0.025),
-        high: quantile(&drawn, 0.975),
-    }
+        mean(&drawn).exp()
+    })
 }
 
 /// A statistic of all of a sample, by index, and the interval that it has over samples that are
 /// drawn from it anew.
 fn bootstrap(sample: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
     let value = statistic(&(0..sample).collect::<Vec<usize>>());
-    let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw = || {
+    if sample == 0 {
+        return Estimate { value, low: 0.0, high: 0.0 };
+    }
+    interval(value, seed, |chance| {
         let drawn: Vec<usize> = (0..sample).map(|_| chance.random_range(0..sample)).collect();
         statistic(&drawn)
-    };
-    let drawn: Vec<f64> = if sample > 0 { (0..DRAWS).map(|_| draw()).collect() } else { vec![] };
+    })
+}
+
+/// A number with the interval in which it lies when what it is of is drawn anew.
+fn interval(value: f64, seed: u64, mut draw: impl FnMut(&mut ChaCha8Rng) -> f64) -> Estimate {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed);
+    let drawn: Vec<f64> = (0..DRAWS).map(|_| draw(&mut chance)).collect();
     Estimate { value, low: quantile(&drawn, 0.025), high: quantile(&drawn, 0.975) }
 }
 
