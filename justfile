@@ -28,6 +28,10 @@ snap:
 bench:
     cargo run --release -p bench-pooler
 
+# Instructions and system calls per transaction: `just instructions --against OTHER/surgetank`.
+instructions *args:
+    cargo build --release -p surgetank -p bench-pooler && target/release/bench-pooler --instructions {{args}}
+
 # CPU per request of the router, beside nginx.
 bench-router *args:
     cargo run --release -p bench-router -- {{args}}

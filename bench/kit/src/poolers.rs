@@ -25,6 +25,11 @@ pub struct Site<'a> {
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 500;
 
+/// How often it is checked whether a pooler listens, and how many times at most: 30 s, since
+/// valgrind starts a program in some ten times the usual time.
+const START_LOOK_EVERY: Duration = Duration::from_millis(20);
+const START_LOOKS_MAX: u32 = 1_500;
+
 /// A running pooler; dropping it ends it, in order if it can: what it writes at its end (a profile,
 /// the last block of a recording) is there afterwards.
 #[derive(Debug)]
@@ -143,7 +148,7 @@ impl Site<'_> {
     /// # Errors
     /// If it cannot be started, or does not listen.
     pub fn surgetank(&self, name: String, arguments: &[&str]) -> anyhow::Result<Pooler> {
-        self.proxy(name, arguments, false)
+        self.proxy(name, &[], arguments, false)
     }
 
     /// The same, recording every request into a folder that goes with it.
@@ -151,14 +156,40 @@ impl Site<'_> {
     /// # Errors
     /// If it cannot be started, or does not listen.
     pub fn surgetank_recording(&self, name: String, arguments: &[&str]) -> anyhow::Result<Pooler> {
-        self.proxy(name, arguments, true)
+        self.proxy(name, &[], arguments, true)
     }
 
-    fn proxy(&self, name: String, arguments: &[&str], records: bool) -> anyhow::Result<Pooler> {
+    /// The same under a tool that runs programs, such as valgrind: its name and its options.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not listen.
+    pub fn surgetank_recording_under(
+        &self,
+        tool: &[&str],
+        name: String,
+        arguments: &[&str],
+    ) -> anyhow::Result<Pooler> {
+        self.proxy(name, tool, arguments, true)
+    }
+
+    fn proxy(
+        &self,
+        name: String,
+        tool: &[&str],
+        arguments: &[&str],
+        records: bool,
+    ) -> anyhow::Result<Pooler> {
         let superuser = self.cluster.superuser();
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
-        let mut command = Command::new(self.surgetank);
+        let mut command = match tool {
+            [] => Command::new(self.surgetank),
+            [tool, options @ ..] => {
+                let mut command = Command::new(tool);
+                command.args(options).arg(self.surgetank);
+                command
+            }
+        };
         command
             .arg("proxy")
             .arg(self.cluster.address().socket_url(&superuser.user, "postgres"))
@@ -182,7 +213,7 @@ impl Site<'_> {
         folder: tempfile::TempDir,
     ) -> anyhow::Result<Pooler> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        for _ in 0..500 {
+        for _ in 0..START_LOOKS_MAX {
             if TcpStream::connect(address).is_ok() {
                 let user = self.cluster.superuser().user.clone();
                 let (url, pid) = (format!("postgresql://{user}@{address}/postgres"), child.id());
@@ -201,10 +232,10 @@ impl Site<'_> {
                 let said = fs::read_to_string(folder.path().join(LOG)).unwrap_or_default();
                 bail!("{name} ended at once: {status}: {said}");
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(START_LOOK_EVERY);
         }
         let _ = child.kill();
-        bail!("{name} does not listen on {address} after 10 s")
+        bail!("{name} does not listen on {address} after 30 s")
     }
 }
 

@@ -15,13 +15,20 @@
 //! ```text
 //! cargo build --release --workspace && target/release/bench-pooler --seconds 4 --rounds 5
 //! ```
+//! `--instructions` counts instructions and system calls of Surgetank alone instead, which do not
+//! depend on what else the machine does, so that two builds can be compared: see `instructions`;
+//! results are kept in docs/lab.
+//!
 //! PgBouncer before 1.21 cannot pool named prepared statements by transaction: with `-M prepared`
 //! such a version runs in session mode, where it only passes bytes on, and the table says so.
 
+mod callgrind;
 mod idle;
+mod instructions;
 mod latency;
 mod poolers;
 mod syscalls;
+mod workload;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +44,7 @@ use crate::idle::Idle;
 use crate::latency::Latency;
 use crate::poolers::Setup;
 use crate::syscalls::Counting;
+use crate::workload::Workload;
 
 /// Measure CPU per transaction of Surgetank beside PgBouncer.
 #[derive(Debug, Parser)]
@@ -47,8 +55,8 @@ struct Args {
     /// Runs of each pooler at each point, interleaved
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
-    /// Numbers of clients
-    #[arg(long, value_delimiter = ',', default_value = "1,16,100,1000")]
+    /// Numbers of clients [default: 1,16,100,1000; with --instructions 1,16]
+    #[arg(long, value_delimiter = ',')]
     clients: Vec<u32>,
     /// pgbench's query modes
     #[arg(long, value_delimiter = ',', default_value = "prepared,simple")]
@@ -62,9 +70,26 @@ struct Args {
     /// The surgetank program; beside this one if not given
     #[arg(long)]
     surgetank: Option<PathBuf>,
+    /// Count instructions (valgrind) and system calls (strace) per transaction of `surgetank proxy`
+    /// alone, with one worker and a fixed limit
+    #[arg(long)]
+    instructions: bool,
+    /// With --instructions: another surgetank program, measured in turn with the first
+    #[arg(long, requires = "instructions")]
+    against: Option<PathBuf>,
+    /// With --instructions: what the clients do
+    #[arg(long, value_delimiter = ',', default_value = "select,insert,transaction")]
+    workload: Vec<Workload>,
     /// Folder with PostgreSQL's programs
     #[arg(long, env = "SURGETANK_PG_BIN")]
     pg_bin: Option<PathBuf>,
+}
+
+impl Args {
+    /// The numbers of clients; these if none are given.
+    fn clients_or(&self, default: &[u32]) -> Vec<u32> {
+        if self.clients.is_empty() { default.to_vec() } else { self.clients.clone() }
+    }
 }
 
 /// One pgbench run through one pooler.
@@ -101,14 +126,24 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("surgetank"),
     };
-    say(&format!(
-        "{}, pgbench -S, {} s a run, {} rounds interleaved",
-        binaries.version(),
-        args.seconds,
-        args.rounds
-    ))?;
+    say(&format!("PostgreSQL {}", binaries.version()))?;
+    if args.instructions {
+        let programs: Vec<PathBuf> = [surgetank].into_iter().chain(args.against.clone()).collect();
+        instructions::measure(args, &cluster, &programs)?;
+    } else {
+        compare(args, &cluster, &surgetank)?;
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+/// All poolers in all query modes.
+fn compare(args: &Args, cluster: &Cluster, surgetank: &Path) -> anyhow::Result<()> {
+    let (seconds, rounds) = (args.seconds, args.rounds);
+    say(&format!("pgbench -S, {seconds} s a run, {rounds} rounds interleaved"))?;
+    let pgbench = cluster.bin("pgbench");
     for mode in &args.mode {
-        let setup = Setup { cluster: &cluster, mode, surgetank: &surgetank };
+        let setup = Setup { cluster, mode, surgetank };
         let poolers = setup.start_all()?;
         let bench = Bench { args, mode, pgbench: &pgbench, poolers: &poolers };
         say(&format!(
@@ -120,11 +155,10 @@ async fn bench(args: &Args) -> anyhow::Result<()> {
         if args.idle > 0 {
             bench.memory()?;
         }
-        for clients in &args.clients {
-            bench.measure(*clients)?;
+        for clients in args.clients_or(&[1, 16, 100, 1000]) {
+            bench.measure(clients)?;
         }
     }
-    cluster.stop().await;
     Ok(())
 }
 
@@ -211,7 +245,7 @@ impl Bench<'_> {
             self.pgbench(clients, pooler, |command| {
                 command.args(["-t", &each.to_string()]);
             })?;
-            counting.finish()
+            anyhow::Ok(counting.finish()?.values().sum::<f64>())
         };
         // Two runs that differ only in transactions.
         let (short, long) = (run(each)?, run(3 * each)?);

@@ -1,5 +1,6 @@
 //! System calls of a pooler, counted by strace(1) in a run of their own, since counting slows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -23,27 +24,40 @@ fn quiet(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
+/// How many calls there were, by their names.
+pub(crate) type Calls = BTreeMap<String, f64>;
+
 impl Counting {
+    /// Counts the calls of all threads of a process.
     pub(crate) fn start(pid: u32) -> anyhow::Result<Self> {
+        Self::attach(pid, &["-f"])
+    }
+
+    /// Counts the calls of one thread.
+    pub(crate) fn start_thread(tid: u32) -> anyhow::Result<Self> {
+        Self::attach(tid, &[])
+    }
+
+    fn attach(id: u32, options: &[&str]) -> anyhow::Result<Self> {
         let table = tempfile::NamedTempFile::new()?;
         let mut command = Command::new("strace");
-        command.args(["-f", "-c", "-p", &pid.to_string(), "-o"]).arg(table.path());
+        command.args(options).args(["-c", "-p", &id.to_string(), "-o"]).arg(table.path());
         let strace = quiet(&mut command).spawn().context("strace")?;
         for _ in 0..500 {
-            if is_traced(pid)? {
+            if is_traced(id)? {
                 return Ok(Self { strace, table });
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("strace did not attach to process {pid}")
+        bail!("strace did not attach to process {id}")
     }
 
-    /// How many there were.
-    pub(crate) fn finish(mut self) -> anyhow::Result<f64> {
+    /// Ends the counting.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Calls> {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.strace.id())?);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT)?;
         self.strace.wait()?;
-        total(self.table.path())
+        read(self.table.path())
     }
 }
 
@@ -53,10 +67,17 @@ fn is_traced(pid: u32) -> anyhow::Result<bool> {
     Ok(tracer.is_some_and(|pid| pid.trim() != "0"))
 }
 
-/// The number of calls in the last line of strace's table: `100.00 0.1 7 12345 67 total`.
-fn total(path: &Path) -> anyhow::Result<f64> {
+/// Reads strace's table: `25.00 0.1 7 12345 67 recvfrom`, where the errors (67) may be missing.
+fn read(path: &Path) -> anyhow::Result<Calls> {
     let table = std::fs::read_to_string(path)?;
-    let line = table.lines().rfind(|line| line.ends_with("total")).context("strace's table")?;
-    let calls = line.split_whitespace().nth(3).with_context(|| line.to_owned())?;
-    Ok(calls.parse()?)
+    let mut calls = Calls::new();
+    for line in table.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [share, _, _, count, .., name] = words[..] else { continue };
+        if share.parse::<f64>().is_ok() && name != "total" {
+            let count: f64 = count.parse().with_context(|| line.to_owned())?;
+            calls.insert(name.to_owned(), count);
+        }
+    }
+    Ok(calls)
 }
