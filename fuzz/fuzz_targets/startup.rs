@@ -34,9 +34,7 @@ fuzz_target!(|data: &[u8]| {
 fn options(data: &[u8]) {
     let arguments = startup::split_options(data);
     assert_eq!(arguments, split(data));
-    // An empty argument (a backslash at the very end) cannot be written down again.
-    let written: Vec<Vec<u8>> = arguments.into_iter().filter(|one| !one.is_empty()).collect();
-    assert_eq!(startup::split_options(&startup::join_options(&written)), written);
+    assert_eq!(startup::split_options(&startup::join_options(&arguments)), arguments);
 }
 
 /// What the manual says of `options`, word for word: "Spaces within this string are considered to

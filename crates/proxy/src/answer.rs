@@ -10,11 +10,18 @@ pub(crate) struct Answer {
     pub(crate) code: SqlState,
     pub(crate) message: String,
     pub(crate) hint: String,
+    /// The function of PostgreSQL's source that raises such an error, where drivers look at it.
+    routine: &'static str,
 }
 
 impl Answer {
     pub(crate) fn new(code: SqlState, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: String::new() }
+        Self { code, message: message.into(), hint: String::new(), routine: "" }
+    }
+
+    /// The same, as raised by this function of PostgreSQL's source.
+    pub(crate) fn raised_by(self, routine: &'static str) -> Self {
+        Self { routine, ..self }
     }
 
     /// Appends it as an error after which the session lives on.
@@ -42,6 +49,7 @@ impl Answer {
             code: self.code.as_str().as_bytes(),
             message: self.message.as_bytes(),
             hint: self.hint.as_bytes(),
+            routine: self.routine.as_bytes(),
         }
     }
 

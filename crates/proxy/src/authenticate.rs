@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use trace::{Outcome, SqlState};
 use wire::backend::Authentication;
-use wire::frame::body;
+use wire::frame::{HEADER, body};
 use wire::frontend::{SaslInitial, tag};
 use wire::scram::{Channel, MECHANISM, MECHANISM_PLUS, Refused, Verifier};
 
@@ -21,8 +21,9 @@ use crate::timer::sleep;
 use crate::upstream::Password;
 use crate::{Method, tls};
 
-/// Longest message of authentication.
-const AUTHENTICATION_MAX: usize = 8192;
+mod applicant;
+
+pub(crate) use applicant::Applicant;
 
 /// Why a client does not get in.
 pub(crate) enum Stopped {
@@ -54,6 +55,7 @@ impl From<End> for Stopped {
             | End::ClientGone
             | End::ServerGone
             | End::Unsent
+            | End::NeedsNews
             | End::ServerBroken(_) => Self::Gone,
         }
     }
@@ -281,9 +283,11 @@ impl Login<'_> {
     /// The client's next message of authentication.
     async fn answer(&mut self) -> Result<Vec<u8>, Stopped> {
         loop {
-            if let Some(piece) = self.client.inbox.step(|_, total| total.min(AUTHENTICATION_MAX))? {
-                if piece.tag != tag::PASSWORD || piece.len < piece.total {
-                    return Err(wire::Error::Malformed("password message").into());
+            // Of any other kind no more is awaited than what shows that it is one.
+            let want = |kind, total| if kind == tag::PASSWORD { total } else { HEADER };
+            if let Some(piece) = self.client.inbox.step(want)? {
+                if piece.tag != tag::PASSWORD {
+                    return Err(unexpected(piece.tag));
                 }
                 let message = self.client.inbox.peek(piece.len).to_vec();
                 self.client.inbox.discard(piece.len);
@@ -321,13 +325,20 @@ impl Login<'_> {
     }
 }
 
+/// In the middle of a login there is nothing but its own messages: a second startup packet (which
+/// has no kind and is read as one of kind 0) ends it too.
+fn unexpected(kind: u8) -> Stopped {
+    let text = format!("surgetank: expected password response, got message type {kind}");
+    Stopped::refused(Answer::new(SqlState::PROTOCOL_VIOLATION, text))
+}
+
 fn violation(refused: Refused) -> Stopped {
     let text = format!("surgetank: {refused}");
     Stopped::refused(Answer::new(SqlState::PROTOCOL_VIOLATION, text))
 }
 
 /// Compares in a time that does not tell where the difference is.
-fn is_same(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn is_same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).fold(0, |all, (left, right)| all | (left ^ right)) == 0
 }

@@ -17,21 +17,25 @@ use crate::answer::Answer;
 use crate::buffer::Inbox;
 use crate::journal::Journal;
 use crate::pool::{Key, Kinds};
-use crate::settings::{Registry, Reported, Settings, Way};
+use crate::sequences::{Owner, SequenceUser, SequencesOf};
+use crate::settings::{CustomNames, Registry, Reported, Settings, Way};
 use crate::statements::ServerStatements;
 use crate::stream::Stream;
 use crate::timer::timeout;
 
 mod ask;
 mod login;
+mod outdated;
 
 use login::Login;
+pub(crate) use outdated::Outdated;
 
 /// How long a cancel request may take, and a backend to end after it was told to.
 const PARTING: Duration = Duration::from_secs(5);
 
-/// Longest message that is read as an answer to our own queries.
-const OWN_MESSAGE_MAX: usize = 64 * 1024;
+/// Longest message that is read as an answer to our own queries: a row with a name and a password
+/// of 64 KiB (`auth_query`) is one.
+const OWN_MESSAGE_MAX: usize = 128 * 1024;
 
 /// What a cancel request must name.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,6 +67,10 @@ pub(crate) struct Backend {
     worker: usize,
     /// Since when it is idle.
     pub(crate) rested: Micros,
+    /// Whether it serves no further transaction.
+    pub(crate) outdated: Outdated,
+    /// When it was last asked for its settings, and what it answered then.
+    pub(crate) asked: AskedSettings,
     /// Last, so that the socket is closed before its end is recorded.
     slot: Slot,
 }
@@ -72,9 +80,54 @@ pub(crate) struct Backend {
 pub(crate) struct ServerState {
     pub(crate) statements: ServerStatements,
     /// Its settings; `None` once they are not known any more.
-    pub(crate) settings: Option<Arc<Settings>>,
+    settings: Option<Arc<Settings>>,
+    /// Custom settings that were ever set there.
+    custom: CustomNames,
     /// What it has said of them.
     pub(crate) reported: Arc<Reported>,
+    /// Whose sequences it knows.
+    pub(crate) sequences: SequencesOf,
+}
+
+impl ServerState {
+    /// Of a new server connection.
+    pub(crate) fn new(settings: Arc<Settings>, reported: Arc<Reported>) -> Self {
+        Self {
+            statements: ServerStatements::default(),
+            settings: Some(settings),
+            custom: CustomNames::default(),
+            reported,
+            sequences: SequencesOf::default(),
+        }
+    }
+
+    /// Its settings, if they are known.
+    pub(crate) fn settings(&self) -> Option<&Arc<Settings>> {
+        self.settings.as_ref()
+    }
+
+    /// The custom settings that were ever set there.
+    pub(crate) fn custom(&self) -> &CustomNames {
+        &self.custom
+    }
+
+    /// It has these settings now; none if they are not known any more.
+    pub(crate) fn set_settings(&mut self, settings: Option<Arc<Settings>>) {
+        if let Some(settings) = &settings {
+            self.custom.add_all(settings);
+        }
+        self.settings = settings;
+    }
+}
+
+/// What a backend has told of its settings, so that what cannot have changed is not asked again.
+#[derive(Debug, Default)]
+pub(crate) struct AskedSettings {
+    pub(crate) at: Micros,
+    /// When it had read the configuration files.
+    pub(crate) loaded: Box<str>,
+    /// The hash of what a new session would be told of the settings in them.
+    pub(crate) values: Box<str>,
 }
 
 /// A slot of the server: its end is recorded when it is dropped.
@@ -187,6 +240,16 @@ impl Backend {
         self.slot.number
     }
 
+    /// What sessions it can serve.
+    pub(crate) fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// When the server was heard last on it.
+    pub(crate) fn heard(&self) -> Micros {
+        self.rested.max(self.asked.at)
+    }
+
     /// Looks at what the server said while nobody asked: `false` if it has ended the connection, or
     /// is about to. Costs no system call while it is silent.
     pub(crate) fn check_idle(&mut self) -> bool {
@@ -261,7 +324,16 @@ impl Kinds for Box<Backend> {
     }
 
     fn way_to(&self, settings: &Settings) -> Way {
-        self.state.settings.as_ref().map_or(Way::Awaited, |own| own.way_to(settings))
+        let own = self.state.settings.as_ref();
+        own.map_or(Way::Awaited, |own| own.way_to(settings, &self.state.custom))
+    }
+
+    fn knows_others_settings(&self, settings: &Settings) -> bool {
+        settings.lacks_any(&self.state.custom)
+    }
+
+    fn sequences_of(&self, user: &SequenceUser) -> Owner {
+        self.state.sequences.owner(user)
     }
 
     fn worker(&self) -> usize {

@@ -63,13 +63,33 @@ pub(crate) struct Inbox {
     scanner: Scanner,
     /// The scanner before its last step.
     before: Scanner,
+    /// Nothing more is read: the peer has ended its side, or is gone.
+    ended: bool,
 }
 
 impl Inbox {
+    /// Of a server.
     pub(crate) fn new() -> Self {
-        let scanner = Scanner::new(wire::frame::MESSAGE_MAX);
+        Self::of(Scanner::new(wire::frame::MESSAGE_MAX))
+    }
+
+    /// Of a client.
+    pub(crate) fn of_client() -> Self {
+        Self::of(Scanner::of_client())
+    }
+
+    fn of(scanner: Scanner) -> Self {
         let before = scanner.clone();
-        Self { data: Vec::new(), start: 0, judged: 0, end: 0, need: 0, scanner, before }
+        Self {
+            data: Vec::new(),
+            start: 0,
+            judged: 0,
+            end: 0,
+            need: 0,
+            scanner,
+            before,
+            ended: false,
+        }
     }
 
     /// Scans one piece of the unjudged bytes; `None` if more must be read first.
@@ -103,6 +123,11 @@ impl Inbox {
         self.scanner.clone_from(&self.before);
     }
 
+    /// Forgets all that was not judged: its peer is not listened to any more.
+    pub(crate) fn forget_unjudged(&mut self) {
+        self.end = self.judged;
+    }
+
     /// The first `len` unjudged bytes.
     pub(crate) fn peek(&self, len: usize) -> &[u8] {
         &self.data[self.judged..self.judged + len]
@@ -124,6 +149,32 @@ impl Inbox {
             rest = &rest[piece.len..];
         }
         false
+    }
+
+    /// Whether the unjudged bytes end with these.
+    pub(crate) fn ends_with(&self, bytes: &[u8]) -> bool {
+        self.unjudged().ends_with(bytes)
+    }
+
+    /// Whether nothing more is read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Nothing more is read; what was read is still to be judged.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Nothing more is read, and what was not judged is dropped.
+    pub(crate) fn end_here(&mut self, outbox: &mut Outbox) {
+        self.skip(self.end - self.judged, outbox);
+        self.end();
+    }
+
+    /// Drops what may go on, to a peer that takes nothing more.
+    pub(crate) fn drop_run(&mut self) {
+        self.start = self.judged;
     }
 
     /// Whether unjudged bytes wait only because the judge paused.
@@ -225,11 +276,15 @@ impl Inbox {
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
         let Some(room) = self.room() else { return Poll::Pending };
         let mut buffer = ReadBuf::new(room);
         let read = Pin::new(stream).poll_read(cx, &mut buffer);
         let count = buffer.filled().len();
         self.end += count;
+        self.ended = count == 0 && read.is_ready();
         read.map_ok(|()| count)
     }
 }

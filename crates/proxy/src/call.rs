@@ -17,6 +17,8 @@ pub(crate) enum Turn {
     Late,
     /// A cancel request hit it.
     CalledOff,
+    /// The proxy ends and gives no lease any more.
+    ShuttingDown,
 }
 
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use wire::backend::BackendKey;
 
+use crate::authenticate::is_same;
 use crate::backend::{self, CancelKey};
 use crate::call::{Call, Turn};
 use crate::timer::timeout;
@@ -162,7 +163,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// A session's secret, and where to hit it.
-type Known = ([u8; 4], Arc<Target>);
+type Known = (Box<[u8]>, Arc<Target>);
 
 /// All sessions that can be cancelled.
 #[derive(Debug, Default)]
@@ -194,10 +195,10 @@ impl fmt::Debug for Stray {
 type Passed = (i32, Box<[u8]>);
 
 impl Registry {
-    /// Makes up a key for a new session.
-    pub(crate) fn enter(self: &Arc<Self>, database: Arc<Database>) -> Entry {
+    /// Makes up a key for a new session, with a secret of so many bytes.
+    pub(crate) fn enter(self: &Arc<Self>, database: Arc<Database>, length: usize) -> Entry {
         let target = Arc::new(Target::new(database));
-        let secret: [u8; 4] = rand::random();
+        let secret: Box<[u8]> = (0..length).map(|_| rand::random::<u8>()).collect();
         let mut sessions = self.sessions.lock();
         let pid = loop {
             // Positive, as process ids are; above those that Linux gives out.
@@ -206,7 +207,7 @@ impl Registry {
                 break pid;
             }
         };
-        sessions.insert(pid, (secret, Arc::clone(&target)));
+        sessions.insert(pid, (secret.clone(), Arc::clone(&target)));
         drop(sessions);
         Entry { registry: Arc::clone(self), pid, secret, target }
     }
@@ -222,7 +223,8 @@ impl Registry {
     pub(crate) async fn cancel(&self, pid: i32, key: &[u8]) {
         let target = {
             let sessions = self.sessions.lock();
-            sessions.get(&pid).filter(|(secret, _)| secret == key).map(|(_, t)| Arc::clone(t))
+            let known = sessions.get(&pid).filter(|(secret, _)| is_same(secret, key));
+            known.map(|(_, target)| Arc::clone(target))
         };
         if let Some(target) = target {
             return target.hit().await;
@@ -267,7 +269,7 @@ impl Drop for PassedOn {
 pub(crate) struct Entry {
     registry: Arc<Registry>,
     pid: i32,
-    secret: [u8; 4],
+    secret: Box<[u8]>,
     pub(crate) target: Arc<Target>,
 }
 

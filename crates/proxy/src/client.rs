@@ -63,13 +63,14 @@ impl Client {
     }
 
     pub(crate) fn new(stream: Stream, address: Option<IpAddr>) -> Self {
-        Self { stream, address, inbox: Inbox::new(), outbox: Outbox::default() }
+        Self { stream, address, inbox: Inbox::of_client(), outbox: Outbox::default() }
     }
 
     /// Writes what is due and reads once; 0 is the client's end. Cancellation safe.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.outbox.poll_flush(cx, &mut self.stream) {
+                self.inbox.end();
                 return Poll::Ready(Err(error));
             }
             // A client that reads nothing is not listened to.

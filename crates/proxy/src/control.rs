@@ -52,7 +52,8 @@ pub enum Refused {
 pub enum Ending {
     /// At once.
     Now,
-    /// When no server connection is in use; requests wait meanwhile, new clients are not let in.
+    /// When no server connection is in use; requests that need one are refused meanwhile, new
+    /// clients are not let in.
     WaitForServers,
     /// When all clients have left; new ones are not let in.
     WaitForClients,
@@ -193,16 +194,35 @@ impl Control {
         for entry in &entries {
             entry.door.pause();
         }
+        for house in entries.iter().filter_map(|entry| entry.house.as_ref()) {
+            house.gate.pause().await;
+        }
+        self.quiet(&entries).await;
+        Ok(())
+    }
+
+    /// Refuses requests that need a server connection from now on (57P01, with which their sessions
+    /// end), and returns when the last server connection is closed: open transactions go on. In
+    /// `observe` mode: when the last session has ended. It cannot be taken back.
+    pub async fn drain(&self) {
+        let entries = self.shared.databases.entries();
         for entry in &entries {
+            entry.door.close();
+        }
+        for house in entries.iter().filter_map(|entry| entry.house.as_ref()) {
+            house.gate.drain().await;
+        }
+        self.quiet(&entries).await;
+    }
+
+    /// Returns when, in a pause, no server connection of these is left.
+    async fn quiet(&self, entries: &[Arc<Entry>]) {
+        for entry in entries {
             match &entry.house {
-                Some(house) => {
-                    house.gate.pause().await;
-                    house.gate.quiet().await;
-                }
+                Some(house) => house.gate.quiet().await,
                 None => self.left(entry).await,
             }
         }
-        Ok(())
     }
 
     /// Returns when no session of an entry is left, or its pause has ended.
@@ -215,7 +235,7 @@ impl Control {
             }
             tokio::select! {
                 () = left => {}
-                () = entry.door.passed() => {}
+                true = entry.door.passed() => {}
             }
         }
     }

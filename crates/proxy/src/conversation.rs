@@ -14,13 +14,14 @@
 
 use std::collections::VecDeque;
 
-use crate::statements::{StatementId, Undone};
+use crate::statements::{CopyNumber, Undone};
 use trace::{
     BackendPid, DynoId, Fingerprint, Micros, Outcome, Request, RequestKind, SessionId,
     TransactionState,
 };
 
 mod ahead;
+mod client;
 mod expect;
 mod server;
 
@@ -110,6 +111,8 @@ pub(crate) struct Conversation {
     /// due, and the server connection must not serve anybody else.
     uncertain: bool,
     undone: Undone,
+    /// Changes of the session's names that count since this was asked last.
+    changes_made: usize,
 }
 
 impl Conversation {
@@ -127,6 +130,7 @@ impl Conversation {
             copy: CopyIn::No,
             uncertain: false,
             undone: Undone::default(),
+            changes_made: 0,
         }
     }
 
@@ -150,6 +154,26 @@ impl Conversation {
     /// Whether the server discards what the client sends, up to its Sync.
     pub(crate) fn is_skipping(&self) -> bool {
         self.batch == Batch::Skipped
+    }
+
+    /// Whether nothing is due but answers to queries of the proxy's own.
+    pub(crate) fn owes_nobody(&self) -> bool {
+        self.pending.is_empty() && self.expected.iter().all(|due| *due == Expect::Aside)
+    }
+
+    /// Whether the client has begun no batch that it has not ended.
+    pub(crate) fn is_between_batches(&self) -> bool {
+        self.batch == Batch::None
+    }
+
+    /// Whether the server waits for COPY data of the client.
+    pub(crate) fn takes_copy_data(&self) -> bool {
+        matches!(self.copy, CopyIn::Receiving { .. })
+    }
+
+    /// Whether the server owes any answer.
+    pub(crate) fn is_anything_due(&self) -> bool {
+        !self.expected.is_empty()
     }
 
     /// Whether nothing is under way: no answer due, no batch begun.
@@ -179,24 +203,23 @@ impl Conversation {
         self.expected.front() == Some(&Expect::Aside)
     }
 
-    /// Whether the client has asked for statements to be prepared that are not yet.
-    pub(crate) fn is_preparing(&self) -> bool {
-        let ours = Expect::Ours(OurReply::ParseComplete);
-        self.expected.iter().any(|e| matches!(e, Expect::Parse(_, Shown::Client)) || *e == ours)
-    }
-
-    /// Where the newest unanswered `Parse` of a statement, or of the unnamed one, stands; `None` if
-    /// there is none.
-    pub(crate) fn preparing(&self, statement: Option<StatementId>) -> Option<Within> {
+    /// Where the newest unanswered `Parse` of a copy, or of the unnamed statement, stands; `None`
+    /// if there is none.
+    pub(crate) fn preparing(&self, copy: Option<CopyNumber>) -> Option<Within> {
         let mut within = Within::ThisBatch;
         for expect in self.expected.iter().rev() {
             match expect {
-                Expect::Parse(one, _) if *one == statement => return Some(within),
+                Expect::Parse(one, _) if *one == copy => return Some(within),
                 expect if expect.ends_request() => within = Within::EarlierBatch,
                 _ => {}
             }
         }
         None
+    }
+
+    /// Whether one whole request is under way, and nothing else.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.pending.len() == 1 && self.batch == Batch::None
     }
 
     /// Whether a batch or query before the present one is not answered yet: an error in it may have
@@ -215,6 +238,27 @@ impl Conversation {
         std::mem::take(&mut self.undone)
     }
 
+    /// How many changes of the session's names count that did not at the last call.
+    #[inline]
+    pub(crate) fn take_changes(&mut self) -> usize {
+        std::mem::take(&mut self.changes_made)
+    }
+
+    /// Whether the answer that is due next is an error of ours.
+    pub(crate) fn hears_refusal(&self) -> bool {
+        self.expected.front() == Some(&Expect::Refused)
+    }
+
+    /// Whether the answer that is due next is to a `Parse` of the client's.
+    pub(crate) fn is_parsing(&self) -> bool {
+        matches!(self.expected.front(), Some(Expect::Parse(_, Shown::Client)))
+    }
+
+    /// Whether the answer that is due next is a description that the client has not asked for.
+    pub(crate) fn hears_description(&self) -> bool {
+        self.expected.front() == Some(&Expect::Describe(Shown::Nobody))
+    }
+
     /// Nothing of what the client said since the conversation was last quiet has reached a server:
     /// it will be said again.
     pub(crate) fn unsay(&mut self) {
@@ -222,112 +266,7 @@ impl Conversation {
         self.pending.clear();
         (self.batch, self.copy) = (Batch::None, CopyIn::No);
         self.undone = Undone::default();
-    }
-
-    // --- the client speaks --------------------------------------------------------------------
-
-    /// The session was opened.
-    pub(crate) fn connect(&mut self, times: Times) {
-        self.begin(RequestKind::Connect, times);
-        self.expected.push_back(Expect::Connect);
-    }
-
-    /// A simple query.
-    pub(crate) fn query(&mut self, statement: Fingerprint, times: Times) {
-        self.closing(RequestKind::Simple, Expect::Query, times);
-        self.name(statement);
-    }
-
-    /// A function call.
-    pub(crate) fn function(&mut self, times: Times) {
-        self.closing(RequestKind::Function, Expect::Function, times);
-    }
-
-    /// `Query` and `FunctionCall` also end a batch that has no Sync.
-    fn closing(&mut self, kind: RequestKind, expect: Expect, times: Times) {
-        match self.batch {
-            Batch::None => self.begin(kind, times),
-            Batch::Open => self.batch = Batch::None,
-            Batch::Skipped => return,
-        }
-        self.expected.push_back(expect);
-    }
-
-    /// A message of the extended protocol other than Sync.
-    pub(crate) fn extended(&mut self, expect: Option<Expect>, times: Times) {
-        if self.batch == Batch::None {
-            self.begin(RequestKind::Extended, times);
-            self.batch = Batch::Open;
-        }
-        if self.batch == Batch::Open {
-            self.expected.extend(expect);
-        }
-    }
-
-    /// A Sync.
-    pub(crate) fn sync(&mut self, times: Times) {
-        if let CopyIn::Receiving { ignored } = &mut self.copy {
-            *ignored += 1;
-            return;
-        }
-        if self.batch == Batch::None {
-            self.begin(RequestKind::Extended, times);
-            if let Some(request) = self.pending.back_mut() {
-                request.bare = true;
-            }
-        }
-        self.batch = Batch::None;
-        self.expected.push_back(Expect::Sync);
-    }
-
-    /// The proxy itself sends a simple query, between two requests.
-    pub(crate) fn aside(&mut self) {
-        self.expected.push_back(Expect::Aside);
-    }
-
-    /// `CopyDone` or `CopyFail`.
-    pub(crate) fn copy_end(&mut self) {
-        match self.copy {
-            CopyIn::Receiving { ignored } => self.copy = CopyIn::Ended { ignored },
-            // Sent ahead of the server's CopyInResponse; else it is stray, and the server drops it.
-            CopyIn::No | CopyIn::Ended { .. } if !self.expected.is_empty() => {
-                self.expected.push_back(Expect::CopyEnd);
-            }
-            CopyIn::No | CopyIn::Ended { .. } => {}
-        }
-    }
-
-    /// Bytes that the client sent, as part of its latest request.
-    pub(crate) fn bytes_in(&mut self, count: usize) {
-        if let Some(request) = self.pending.back_mut() {
-            request.bytes_in += count as u64;
-        }
-    }
-
-    /// The statement of the latest request, unless it has one: of a batch the first counts.
-    pub(crate) fn name(&mut self, statement: Fingerprint) {
-        if let Some(request) = self.pending.back_mut()
-            && request.statement == Fingerprint::NONE
-        {
-            request.statement = statement;
-        }
-    }
-
-    fn begin(&mut self, kind: RequestKind, times: Times) {
-        let Times { arrived, assigned, sent } = times;
-        self.pending.push_back(Pending {
-            kind,
-            statement: Fingerprint::NONE,
-            arrived,
-            assigned,
-            sent,
-            first_byte: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            rows: 0,
-            failed: None,
-            bare: false,
-        });
+        self.changes_made = 0;
     }
 
     // --- what is recorded ---------------------------------------------------------------------

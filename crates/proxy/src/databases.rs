@@ -30,6 +30,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Door {
     paused: AtomicBool,
+    /// Paused for good: the proxy ends.
+    closed: AtomicBool,
     disabled: AtomicBool,
     resumed: Notify,
 }
@@ -39,8 +41,22 @@ impl Door {
         self.paused.store(true, Ordering::SeqCst);
     }
 
-    /// `false` if it was open.
+    /// Lets nobody in any more; whoever waits is sent away.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.pause();
+        self.resumed.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// `false` if it was open, or is closed.
     pub(crate) fn resume(&self) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         let was_paused = self.paused.swap(false, Ordering::SeqCst);
         self.resumed.notify_waiters();
         was_paused
@@ -58,12 +74,15 @@ impl Door {
         self.disabled.load(Ordering::Relaxed)
     }
 
-    /// Returns once it is not paused. Cancellation safe.
-    pub(crate) async fn passed(&self) {
+    /// Returns once it is not paused, or is closed: then `false`. Cancellation safe.
+    pub(crate) async fn passed(&self) -> bool {
         loop {
             let resumed = self.resumed.notified();
+            if self.is_closed() {
+                return false;
+            }
             if !self.is_paused() {
-                return;
+                return true;
             }
             resumed.await;
         }

@@ -4,7 +4,7 @@
 //! guard: dropping a [`Waiting`] or a [`Lease`] is always safe and gives back what it stands for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use admission::{Admission, Ask, Governor, Law, Levels, Ticket, Verdict};
@@ -33,6 +33,7 @@ mod warm;
 
 use allies::Allies;
 pub(crate) use allies::Seen;
+pub(crate) use borrowed::Borrowed;
 pub(crate) use control::{Holding, Said};
 pub(crate) use lease::{Last, Lease, Waiting};
 use opening::Opening;
@@ -86,6 +87,8 @@ pub(crate) struct Gate {
     curious: AtomicBool,
     /// Fires when somebody waits for a place that is kept.
     kept: Notify,
+    /// Server connections that sessions in no transaction keep, for what they have left there.
+    pinned: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -115,6 +118,8 @@ struct State {
     fresh_from: u64,
     /// Fires when, in a pause, the last server connection is closed.
     quiet: Arc<Notify>,
+    /// Paused for good: the proxy ends when no server connection is left.
+    is_draining: bool,
 }
 
 impl State {
@@ -149,7 +154,10 @@ impl State {
 
     /// Whether a connection that is given back may serve again.
     fn is_fresh(&self, backend: &Backend) -> bool {
-        !self.admission.is_paused() && !self.pool.is_over() && backend.number() >= self.fresh_from
+        !self.admission.is_paused()
+            && !self.pool.is_over()
+            && backend.number() >= self.fresh_from
+            && !backend.outdated.is_set()
     }
 }
 
@@ -197,6 +205,7 @@ impl Gate {
             borrower: None,
             fresh_from: 0,
             quiet: Arc::default(),
+            is_draining: false,
         };
         let gate = Self {
             state: Mutex::new(state),
@@ -205,6 +214,7 @@ impl Gate {
             patience: AtomicU64::new(0),
             curious: AtomicBool::new(false),
             kept: Notify::new(),
+            pinned: AtomicU32::new(0),
         };
         gate.set_patience(terms.patience);
         gate.lock().keep_to_budget(Micros::ZERO);
@@ -248,6 +258,9 @@ impl Gate {
 
     fn wait(self: &Arc<Self>, state: &mut State, ticket: Ticket, call: &Arc<Call>) -> Waiting {
         call.begin();
+        if state.is_draining {
+            call.tell(Turn::ShuttingDown);
+        }
         state.waiters.insert(ticket, Arc::clone(call));
         Waiting::new(self, ticket, call)
     }

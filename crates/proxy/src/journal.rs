@@ -51,6 +51,15 @@ pub(crate) struct Reading {
     pub(crate) effects: sql::Effects,
 }
 
+impl Reading {
+    /// Of a text that was not read.
+    pub(crate) const UNREAD: Self = Self {
+        fingerprint: Fingerprint::NONE,
+        kind: sql::Kind::Other,
+        effects: sql::Effects::NONE,
+    };
+}
+
 impl Journal {
     pub(crate) fn new(clock: Clock, sink: Arc<dyn Sink>, names: Arc<DynoNames>) -> Self {
         Self {

@@ -51,6 +51,7 @@ mod pump;
 mod readings;
 mod regulate;
 mod roster;
+mod sequences;
 mod settings;
 mod statements;
 mod stream;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use trace::SqlState;
+use wire::backend;
 use wire::startup::{self, Session, Startup};
 
 use crate::answer::Answer;
@@ -19,6 +20,13 @@ const REQUESTS_MAX: usize = 3;
 
 /// The first byte of a TLS handshake; no packet of PostgreSQL's is so long that it began with it.
 const HANDSHAKE: u8 = 0x16;
+
+/// The newest protocol that is spoken with clients: 3.2, as by PostgreSQL 18.
+pub(crate) const MINOR_MAX: u16 = 2;
+
+/// From this one on a key for cancel requests may have more than four bytes: "a variable length,
+/// up to 256 bytes" (3.2).
+const MINOR_OF_LONG_KEYS: u16 = 2;
 
 /// What begins with `surgetank.` is for us; the server never sees it.
 const OURS: &[u8] = b"surgetank.";
@@ -166,6 +174,25 @@ async fn read_packet(client: &mut Client) -> Result<Option<Vec<u8>>, wire::Error
     }
 }
 
+/// Tells a client what it asked for and is not spoken here: "the newest minor protocol version
+/// supported by the server for the major protocol version requested by the client", and protocol
+/// options. For sessions that are not passed on to a server, which would tell it.
+pub(crate) fn negotiate(session: &Session<'_>, out: &mut Vec<u8>) {
+    let options = session.protocol_options();
+    if session.minor > MINOR_MAX || options.clone().next().is_some() {
+        backend::put_negotiate(out, session.minor.min(MINOR_MAX), options);
+    }
+}
+
+/// How many bytes the key for cancel requests has that the client of this startup packet is given:
+/// as many as PostgreSQL's (`MAX_CANCEL_KEY_LENGTH`).
+pub(crate) fn key_length(packet: &[u8]) -> usize {
+    match startup::read(packet) {
+        Ok(Startup::Session(session)) if session.minor >= MINOR_OF_LONG_KEYS => 32,
+        _ => 4,
+    }
+}
+
 /// Whose connection it is: the listener's dyno; else what the client says by `surgetank.dyno`, as a
 /// parameter or in `options`; else its `application_name`; else its address, `[local]` over a Unix
 /// socket.
@@ -189,7 +216,14 @@ pub(crate) fn parameter(session: &Session<'_>, wanted: &[u8]) -> Option<Vec<u8>>
         return Some(value.to_vec());
     }
     let options = startup::split_options(session.parameter(b"options")?);
-    settings(&options).find(|(_, name, _)| *name == wanted).map(|(_, _, value)| value.to_vec())
+    let last = settings(&options).filter(|(_, name, _)| is_name(name, wanted)).last();
+    last.map(|(_, _, value)| value.to_vec())
+}
+
+/// Whether a setting in `options` is the one of this name: "-" stands for "_" there.
+fn is_name(given: &[u8], name: &[u8]) -> bool {
+    let spelt = given.iter().map(|byte| if *byte == b'-' { b'_' } else { *byte });
+    spelt.map(|byte| byte.to_ascii_lowercase()).eq(name.iter().copied())
 }
 
 /// The settings among command-line arguments (`-c name=value`, `-cname=value`, `--name=value`),
@@ -226,7 +260,7 @@ pub(crate) fn parameters_for_server(session: &Session<'_>) -> Vec<(Vec<u8>, Vec<
 fn options_for_server(options: &[u8]) -> Vec<u8> {
     let arguments = startup::split_options(options);
     let ours: Vec<_> = settings(&arguments)
-        .filter(|(_, name, _)| name.starts_with(OURS))
+        .filter(|(_, name, _)| name.get(..OURS.len()).is_some_and(|head| is_name(head, OURS)))
         .map(|(place, ..)| place)
         .collect();
     if ours.is_empty() {
@@ -284,12 +318,13 @@ mod tests {
     fn whose_connection_it_is() {
         let peer: SocketAddr = "127.0.0.7:5000".parse().unwrap();
         type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 8] = [
             (Some("web.1"), &[("surgetank.dyno", "web.2")], "web.1"),
             (None, &[("surgetank.dyno", "web.2"), ("application_name", "x")], "web.2"),
             (None, &[("options", "-c a=b -c surgetank.dyno=web.3")], "web.3"),
             (None, &[("options", "--surgetank.dyno=web.4")], "web.4"),
             (None, &[("options", "-csurgetank.dyno=web.5"), ("application_name", "x")], "web.5"),
+            (None, &[("options", "--surgetank.dyno=a --Surgetank.dyno=web.6")], "web.6"),
             (None, &[("application_name", "psql")], "psql"),
             (None, &[], "127.0.0.7"),
         ];

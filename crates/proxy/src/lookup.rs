@@ -19,6 +19,9 @@ use crate::pool::Key;
 use crate::settings;
 use crate::timer::timeout;
 
+/// The server has no such database (`invalid_catalog_name`).
+const NO_DATABASE: SqlState = SqlState(*b"3D000");
+
 /// Where is asked, and for whom.
 pub(crate) struct Lookup<'a> {
     pub(crate) database: &'a Database,
@@ -53,7 +56,13 @@ impl Lookup<'_> {
             return Ok(word);
         }
         let asked = self.ask_server(access, query, &person.0);
-        let word = Box::pin(asked).await.map_err(|error| {
+        let asked = Box::pin(asked).await;
+        if let Err(OpenError::Refused(NO_DATABASE, _)) = asked {
+            // Asked in the client's database, which there is not. It is not told so: as with one
+            // that is not configured, nobody is known there.
+            return Ok(None);
+        }
+        let word = asked.map_err(|error| {
             let (OpenError::Refused(_, text)
             | OpenError::Unreachable(text)
             | OpenError::Impossible(text)) = &error;

@@ -3,12 +3,11 @@
 //! Startup and authentication pass as they are, so the server itself checks the client, and the
 //! client gets the server's own key for cancel requests. The recording follows from watching.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use trace::{BackendPid, Fingerprint, Micros, Outcome, SqlState};
-use wire::backend::{self, BackendKey};
+use trace::{BackendPid, Micros, Outcome, SqlState};
+use wire::backend::{self, Authentication, BackendKey};
 use wire::frame::{HEADER, body};
 use wire::frontend::{self, BindHead, Execute, Parse, SaslInitial, Target};
 use wire::scram::MECHANISM_PLUS;
@@ -23,19 +22,19 @@ use crate::client::Client;
 use crate::conversation::{Conversation, Expect, Shown, Times};
 use crate::journal::Scribe;
 use crate::login;
-use crate::pump::{End, Judge, Lanes, pump};
+use crate::pump::{ClientEnd, End, Judge, Lanes, Pump};
 use crate::roster::Card;
 use crate::stream::Stream;
 use crate::timer::timeout;
 use crate::tls;
 use crate::worker::Shared;
 
+mod names;
+
+use names::Names;
+
 /// How much of a message is looked at; longer statements are told apart by their beginning.
 const HEAD: usize = BUFFER / 2;
-
-/// Names of statements and portals that are remembered; what goes beyond is recorded without its
-/// statement.
-const NAMES_MAX: usize = 10_000;
 
 /// What a server may still send to a client that is gone before we hang up.
 const LEFTOVER_MAX: usize = 64 * 1024;
@@ -45,10 +44,11 @@ pub(crate) async fn serve(
     mut client: Client,
     packet: Vec<u8>,
     (shared, database): (&Shared, &Database),
-    card: &Arc<Card>,
+    (card, refusal): (&Arc<Card>, Option<Answer>),
 ) {
     let (journal, kill, arrived) = (&shared.journal, &card.end, card.badge.connected);
     let mut watch = Watch::new(shared, database, card);
+    watch.refusal = refusal;
     let mut server = match connect(shared, database).await {
         Ok(server) => server,
         Err(answer) => {
@@ -75,14 +75,17 @@ pub(crate) async fn serve(
         from_server: &mut from_server,
         to_server: &mut to_server,
     };
+    let mut pump = Pump::new(lanes, journal, None);
     let end = tokio::select! {
         biased;
-        end = pump(lanes, &mut watch, journal, None) => end,
+        end = pump.run(&mut watch) => end,
         () = kill.cancelled() => End::dismissed(card.farewell()),
     };
     watch.give_up(match &end {
         End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
-        End::ServerGone | End::Unsent | End::ServerBroken(_) => Outcome::ServerGone,
+        End::ServerGone | End::Unsent | End::NeedsNews | End::ServerBroken(_) => {
+            Outcome::ServerGone
+        }
         End::Dismissed(answer) => Outcome::Error(answer.code),
     });
     // Between two messages a word of our own may be put in.
@@ -96,7 +99,7 @@ pub(crate) async fn serve(
                 () = kill.cancelled() => {}
             }
         }
-        End::ServerGone | End::Unsent => client.part().await,
+        End::ServerGone | End::Unsent | End::NeedsNews => client.part().await,
         End::Dismissed(answer) if may_speak => client.dismiss(&answer).await,
         End::ServerBroken(error) if may_speak => client.dismiss(&Answer::protocol(&error)).await,
         End::Dismissed(_) | End::ServerBroken(_) => {}
@@ -156,40 +159,6 @@ async fn see_out(server: &mut Stream) {
     }
 }
 
-/// Which statement a name stands for. Lookups take no allocation.
-#[derive(Debug, Default)]
-struct Names {
-    unnamed: Fingerprint,
-    named: HashMap<Box<[u8]>, Fingerprint>,
-}
-
-impl Names {
-    fn set(&mut self, name: &[u8], statement: Fingerprint) {
-        if name.is_empty() {
-            self.unnamed = statement;
-        } else if let Some(known) = self.named.get_mut(name) {
-            *known = statement;
-        } else if self.named.len() < NAMES_MAX {
-            self.named.insert(name.into(), statement);
-        }
-    }
-
-    fn get(&self, name: &[u8]) -> Fingerprint {
-        if name.is_empty() {
-            return self.unnamed;
-        }
-        self.named.get(name).copied().unwrap_or_default()
-    }
-
-    fn remove(&mut self, name: &[u8]) {
-        if name.is_empty() {
-            self.unnamed = Fingerprint::NONE;
-        } else {
-            self.named.remove(name);
-        }
-    }
-}
-
 /// Lets everything pass and understands it.
 struct Watch<'a> {
     conversation: Conversation,
@@ -201,8 +170,12 @@ struct Watch<'a> {
     slot: Option<Slot>,
     /// What a client is told that binds SCRAM to our certificate, which is not the server's.
     unbindable: Option<Answer>,
+    /// What a client is told once the server has let it in: that it may not come here.
+    refusal: Option<Answer>,
     /// As long as the client may cancel.
     key: Option<PassedOn>,
+    /// Whether the server has been ready for a query.
+    is_logged_in: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -216,7 +189,9 @@ impl<'a> Watch<'a> {
             database,
             slot: None,
             unbindable: None,
+            refusal: None,
             key: None,
+            is_logged_in: false,
         }
     }
 
@@ -246,7 +221,9 @@ impl<'a> Watch<'a> {
                     conversation.name(self.portals.get(execute.portal));
                 }
             }
-            frontend::tag::DESCRIBE => conversation.extended(Some(Expect::Describe), times),
+            frontend::tag::DESCRIBE => {
+                conversation.extended(Some(Expect::Describe(Shown::Client)), times)
+            }
             frontend::tag::PARSE => {
                 conversation.extended(Some(Expect::Parse(None, Shown::Client)), times);
                 self.parsed(content);
@@ -260,7 +237,7 @@ impl<'a> Watch<'a> {
                 }
             }
             frontend::tag::CLOSE => {
-                conversation.extended(Some(Expect::Close(Shown::Client)), times);
+                conversation.extended(Some(Expect::Close(None, Shown::Client)), times);
                 match Target::read(content) {
                     Ok(Target::Statement(name)) => self.statements.remove(name),
                     Ok(Target::Portal(name)) => self.portals.remove(name),
@@ -297,6 +274,7 @@ impl<'a> Watch<'a> {
             self.key = Some(self.cancels.pass(&key, &self.database.upstream));
             self.slot = Some(Slot::open(&self.journal, pid, self.conversation.session()));
         }
+        self.is_logged_in |= tag == backend::tag::READY_FOR_QUERY;
         // What was not expected passes all the same; only its record may be amiss.
         if let Ok(heard) = self.conversation.answered(tag, content, message.len(), now)
             && let Some(request) = heard.done
@@ -314,11 +292,8 @@ impl Judge for Watch<'_> {
         _to_client: (&mut Inbox, &mut Outbox),
         now: Micros,
     ) -> Result<(), End> {
-        let want = |tag, total: usize| match tag {
-            frontend::tag::COPY_DATA => HEADER,
-            frontend::tag::BIND => total.min(frontend::BIND_HEAD),
-            _ => total.min(HEAD),
-        };
+        let is_logged_in = self.is_logged_in;
+        let want = |tag, total| client_want(is_logged_in, tag, total);
         let refuse = |error| End::dismissed(Answer::protocol(&error));
         while let Some(piece) = client.step(want).map_err(refuse)? {
             if piece.part.begins() {
@@ -348,7 +323,16 @@ impl Judge for Watch<'_> {
             self.conversation.passed(passed, now);
             let Some(piece) = server.step(server_want).map_err(End::ServerBroken)? else { break };
             if piece.part.begins() {
-                self.note_server(piece.tag, server.peek(piece.len), now);
+                let message = server.peek(piece.len);
+                if piece.tag == backend::tag::AUTHENTICATION
+                    && Authentication::read(body(message)) == Ok(Authentication::Ok)
+                    && let Some(answer) = self.refusal.take()
+                {
+                    server.step_back();
+                    server.forget_unjudged();
+                    return Err(End::dismissed(answer));
+                }
+                self.note_server(piece.tag, message, now);
             } else {
                 self.conversation.bytes_out(piece.len);
             }
@@ -364,6 +348,22 @@ impl Judge for Watch<'_> {
     /// The server connection is this client's own.
     fn may_repeat(&self) -> bool {
         false
+    }
+
+    fn client_ended(&self) -> ClientEnd {
+        ClientEnd::Passes
+    }
+}
+
+/// How much of a client's message must be in hand. Where nothing of it is read it passes as it
+/// comes: a message that the server refuses by its kind must not wait here for its end.
+fn client_want(is_logged_in: bool, message: u8, total: usize) -> usize {
+    use frontend::tag;
+    match (message, is_logged_in) {
+        (tag::PASSWORD, false) => total.min(HEAD),
+        (tag::BIND, true) => total.min(frontend::BIND_HEAD),
+        (tag::QUERY | tag::PARSE | tag::EXECUTE | tag::CLOSE, true) => total.min(HEAD),
+        _ => HEADER,
     }
 }
 

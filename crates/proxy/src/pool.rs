@@ -4,6 +4,7 @@
 //! one connection, and there are at most `limit` leases; so whoever has a lease finds an idle
 //! connection, or room to open one, or an idle one of another kind to close for it.
 
+use crate::sequences::{Owner, SequenceUser};
 use crate::settings::{Settings, Way};
 
 /// What a connection is good for.
@@ -12,6 +13,10 @@ pub(crate) trait Kinds {
     fn fits(&self, key: &Key) -> bool;
     /// What it takes until it has these settings.
     fn way_to(&self, settings: &Settings) -> Way;
+    /// Whether it knows custom settings that a session with these settings does not.
+    fn knows_others_settings(&self, settings: &Settings) -> bool;
+    /// Whose sequences it knows, to this session.
+    fn sequences_of(&self, user: &SequenceUser) -> Owner;
     /// The worker whose runtime it lives in: another one must move it first.
     fn worker(&self) -> usize;
 }
@@ -28,6 +33,29 @@ pub(crate) struct Key {
     pub(crate) user: Box<[u8]>,
     /// All startup parameters but user, database, `application_name` and our own; sorted by name.
     pub(crate) parameters: Vec<Parameter>,
+}
+
+/// What a request needs of its server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing more than that it is of the session's kind.
+    Any,
+    /// That it knows no custom settings but the session's own, since the request reads such.
+    OwnSettings,
+    /// That it knows the session's sequences, if any does.
+    OwnSequences,
+    /// That it is opened now: no session has used it.
+    New,
+}
+
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) settings: &'a Settings,
+    pub(crate) sequences: &'a SequenceUser,
+    pub(crate) worker: usize,
+    pub(crate) need: Need,
 }
 
 /// What a lease yields.
@@ -47,6 +75,10 @@ pub(crate) enum Take<C> {
 /// (docs/design/004-session-state.md).
 const WARM_LEAST: usize = 4;
 
+/// As long as fewer are open, a session does not get the one on which another has taken its last
+/// number from a sequence: `lastval` works without a pin where sessions are few.
+const SPARSE_MAX: u32 = 4;
+
 /// The idle connections, in the order in which they became idle.
 #[derive(Debug)]
 pub(crate) struct Pool<C> {
@@ -63,19 +95,33 @@ impl<C: Kinds> Pool<C> {
     /// A connection for a lease. Of the warm ones one that has the session's settings comes before
     /// all others, then one of the same worker, then the one used last. The others may age; of them
     /// one is taken only if the request had to wait for the settings of any that is warm.
-    pub(crate) fn take(&mut self, key: &Key, settings: &Settings, worker: usize) -> Take<C> {
+    pub(crate) fn take(&mut self, asker: Asker<'_>) -> Take<C> {
+        let Asker { key, settings, sequences, worker, need } = asker;
+        // As long as few are open, none loses what it knows of another's sequences.
+        let is_sparse = self.open < self.limit.min(SPARSE_MAX);
+        let best_owner = sequences.best_owner();
         let warm = self.idle.len().saturating_sub(self.warm());
-        let mut best: Option<((Way, bool), usize)> = None;
+        let mut best: Option<((Owner, Way, Owner, bool), usize)> = None;
         for (index, connection) in self.idle.iter().enumerate().rev() {
             let is_warm = index >= warm;
-            if !is_warm && best.is_some_and(|((way, _), _)| way > Way::Awaited) {
+            let is_settled = best.is_some_and(|((_, way, ..), _)| way > Way::Awaited);
+            if !is_warm && is_settled && need != Need::OwnSequences {
                 break;
             }
             // The same worker alone is no reason for one that is not warm.
-            let rank = (connection.way_to(settings), is_warm && connection.worker() == worker);
-            if best.is_none_or(|(found, _)| rank > found) && connection.fits(key) {
+            let owner = connection.sequences_of(sequences);
+            let first = if need == Need::OwnSequences { owner } else { Owner::Own };
+            let is_near = is_warm && connection.worker() == worker;
+            let rank = (first, connection.way_to(settings), owner, is_near);
+            let serves = || match need {
+                Need::Any => owner != Owner::Another || !is_sparse,
+                Need::OwnSequences => true,
+                Need::OwnSettings => !connection.knows_others_settings(settings),
+                Need::New => false,
+            };
+            if best.is_none_or(|(found, _)| rank > found) && connection.fits(key) && serves() {
                 best = Some((rank, index));
-                if rank == (Way::Nothing, true) {
+                if rank == (Owner::Own, Way::Nothing, best_owner, true) {
                     break;
                 }
             }
@@ -83,6 +129,11 @@ impl<C: Kinds> Pool<C> {
         if let Some((_, index)) = best {
             return Take::Idle(self.idle.remove(index));
         }
+        self.take_new()
+    }
+
+    /// A connection for a lease that needs one that is opened now.
+    pub(crate) fn take_new(&mut self) -> Take<C> {
         // A lease granted before the limit was lowered finds no room below it, but is still good
         // for a connection: the others that are open are leased.
         if self.open < self.limit || self.idle.is_empty() {
@@ -120,9 +171,21 @@ impl<C: Kinds> Pool<C> {
         self.idle.drain(..surplus.min(self.idle.len())).collect()
     }
 
-    /// Any idle connection; the one used last.
-    pub(crate) fn take_any(&mut self) -> Option<C> {
-        self.idle.pop()
+    /// The idle connection of the lowest rank, and its place; of equals the one used last. One
+    /// without a rank is not taken.
+    pub(crate) fn take_lowest<R: Ord>(
+        &mut self,
+        rank: impl Fn(&C) -> Option<R>,
+    ) -> Option<(usize, C)> {
+        let ranked = self.idle.iter().enumerate().rev();
+        let ranked = ranked.filter_map(|(index, connection)| Some((rank(connection)?, index)));
+        let (_, index) = ranked.min_by(|(one, _), (other, _)| one.cmp(other))?;
+        Some((index, self.idle.remove(index)))
+    }
+
+    /// Puts a connection back into the place that it was taken from: it is not idle since now.
+    pub(crate) fn restore(&mut self, place: usize, connection: C) {
+        self.idle.insert(place.min(self.idle.len()), connection);
     }
 
     /// The longest idle ones that are too old, as long as more than `keep` are open. They count as
@@ -168,7 +231,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::settings::Registry;
+    use crate::settings::{CustomNames, Registry};
 
     #[derive(Debug, PartialEq, Eq)]
     struct Fake(u32, Key, usize, Arc<Settings>);
@@ -179,12 +242,30 @@ mod tests {
         }
 
         fn way_to(&self, settings: &Settings) -> Way {
-            self.3.way_to(settings)
+            self.3.way_to(settings, &CustomNames::default())
+        }
+
+        fn knows_others_settings(&self, _: &Settings) -> bool {
+            false
+        }
+
+        fn sequences_of(&self, _: &SequenceUser) -> Owner {
+            Owner::Nobody
         }
 
         fn worker(&self) -> usize {
             self.2
         }
+    }
+
+    fn nobody() -> &'static SequenceUser {
+        static NOBODY: std::sync::LazyLock<SequenceUser> =
+            std::sync::LazyLock::new(Default::default);
+        &NOBODY
+    }
+
+    fn asker<'a>(key: &'a Key, settings: &'a Settings, worker: usize) -> Asker<'a> {
+        Asker { key, settings, sequences: nobody(), worker, need: Need::Any }
     }
 
     fn named(name: &str) -> Arc<Settings> {
@@ -200,13 +281,13 @@ mod tests {
         let mut pool = Pool::new(9);
         let (web, job) = (named("web"), named("job"));
         for worker in [0, 0, 1, 1] {
-            assert_eq!(pool.take(&key("a"), &web, worker), Take::Open);
+            assert_eq!(pool.take(asker(&key("a"), &web, worker)), Take::Open);
         }
         for (number, worker, settings) in [(1, 0, &web), (2, 0, &web), (3, 1, &web), (4, 0, &job)] {
             pool.put(Fake(number, key("a"), worker, Arc::clone(settings)));
         }
         let taken: Vec<u32> = (0..4)
-            .map(|_| match pool.take(&key("a"), &web, 0) {
+            .map(|_| match pool.take(asker(&key("a"), &web, 0)) {
                 Take::Idle(fake) => fake.0,
                 other => panic!("{other:?}"),
             })
@@ -218,7 +299,7 @@ mod tests {
     /// A pool with so many idle ones, all of them named like this.
     fn idle(count: u32, settings: &Arc<Settings>) -> Pool<Fake> {
         let mut pool = Pool::new(count);
-        (0..count).for_each(|_| assert_eq!(pool.take(&key("a"), settings, 0), Take::Open));
+        (0..count).for_each(|_| assert_eq!(pool.take(asker(&key("a"), settings, 0)), Take::Open));
         (0..count).for_each(|n| pool.put(Fake(n, key("a"), 0, Arc::clone(settings))));
         pool
     }
@@ -236,7 +317,9 @@ mod tests {
         for turn in 0..1000_usize {
             // In no order that would suit so many by itself.
             let name = &names[turn * turn / 7 % 8];
-            let Take::Idle(mut taken) = pool.take(&key("a"), name, 0) else { panic!("all busy") };
+            let Take::Idle(mut taken) = pool.take(asker(&key("a"), name, 0)) else {
+                panic!("all busy")
+            };
             taken.3 = Arc::clone(name);
             used.insert(taken.0);
             at_work.push_back(taken);
@@ -258,7 +341,7 @@ mod tests {
         let mut pool = idle(9, &web);
         let old = pool.idle.first_mut().expect("nine are idle");
         old.3 = Arc::clone(&rome);
-        let mut take = |settings| match pool.take(&key("a"), settings, 0) {
+        let mut take = |settings| match pool.take(asker(&key("a"), settings, 0)) {
             Take::Idle(fake) => fake.0,
             other => panic!("{other:?}"),
         };
@@ -270,10 +353,10 @@ mod tests {
         let mut pool = Pool::new(2);
         let web = named("web");
         for database in ["a", "b"] {
-            assert_eq!(pool.take(&key(database), &web, 0), Take::Open);
+            assert_eq!(pool.take(asker(&key(database), &web, 0)), Take::Open);
             pool.put(Fake(0, key(database), 0, Arc::clone(&web)));
         }
-        let Take::Replace(victim) = pool.take(&key("c"), &web, 0) else { panic!("no room") };
+        let Take::Replace(victim) = pool.take(asker(&key("c"), &web, 0)) else { panic!("no room") };
         assert_eq!(victim.1, key("a"));
         assert_eq!(pool.open(), 2, "the new one stands in for the old");
     }
@@ -284,16 +367,20 @@ mod tests {
         let web = named("web");
         let fake = |number| Fake(number, key("a"), 0, Arc::clone(&web));
         for _ in 0..3 {
-            assert_eq!(pool.take(&key("a"), &web, 0), Take::Open);
+            assert_eq!(pool.take(asker(&key("a"), &web, 0)), Take::Open);
         }
         (0..3).for_each(|number| pool.put(fake(number)));
-        let leased = pool.take(&key("a"), &web, 0);
+        let leased = pool.take(asker(&key("a"), &web, 0));
         pool.set_limit(1);
         let surplus: Vec<u32> = pool.surplus().iter().map(|fake| fake.0).collect();
         assert_eq!((surplus, leased), (vec![0, 1], Take::Idle(fake(2))));
         assert_eq!(pool.open(), 3, "until they are closed");
         assert!(pool.surplus().is_empty());
-        assert_eq!(pool.take(&key("a"), &web, 0), Take::Open, "its lease is older than the limit");
+        assert_eq!(
+            pool.take(asker(&key("a"), &web, 0)),
+            Take::Open,
+            "its lease is older than the limit"
+        );
     }
 
     #[test]
@@ -301,7 +388,7 @@ mod tests {
         let mut pool = Pool::new(9);
         let web = named("web");
         for _ in 0..5 {
-            assert_eq!(pool.take(&key("a"), &web, 0), Take::Open);
+            assert_eq!(pool.take(asker(&key("a"), &web, 0)), Take::Open);
         }
         (0..5).for_each(|number| pool.put(Fake(number, key("a"), 0, Arc::clone(&web))));
         let mut expire = |keep, below| -> Vec<u32> {
@@ -309,14 +396,40 @@ mod tests {
         };
         assert_eq!(expire(4, 5), [0]);
         assert_eq!(expire(0, 3), [1, 2]);
-        assert_eq!(pool.take_any().map(|fake| fake.0), Some(4));
+        let last = pool.take_lowest(|_| Some(()));
+        assert_eq!(last.map(|(_, fake)| fake.0), Some(4));
+    }
+
+    #[test]
+    fn one_that_was_borrowed_comes_back_to_its_place() {
+        let mut pool = idle(4, &named("web"));
+        let order = |pool: &Pool<Fake>| pool.idle.iter().map(|fake| fake.0).collect::<Vec<_>>();
+        let (place, fake) = pool.take_lowest(|_| Some(())).expect("four are idle");
+        assert_eq!((place, fake.0), (3, 3), "of equals the one used last");
+        pool.restore(place, fake);
+        let (place, fake) = pool.take_lowest(|fake| (fake.0 != 0).then_some(fake.0)).expect("one");
+        assert_eq!((fake.0, order(&pool)), (1, vec![0, 2, 3]));
+        pool.restore(place, fake);
+        assert_eq!(order(&pool), [0, 1, 2, 3]);
+        assert_eq!(pool.take_lowest(|_| None::<()>), None);
+        pool.restore(9, Fake(7, key("a"), 0, named("web")));
+        assert_eq!(order(&pool), [0, 1, 2, 3, 7]);
+    }
+
+    #[test]
+    fn a_new_one_is_opened_within_the_limit_though_one_is_idle() {
+        let mut pool = idle(2, &named("web"));
+        pool.set_limit(3);
+        assert_eq!(pool.take_new(), Take::Open);
+        let Take::Replace(victim) = pool.take_new() else { panic!("no room for a fourth") };
+        assert_eq!((victim.0, pool.open()), (0, 3));
     }
 
     #[test]
     fn dead_ones_are_taken_out_and_not_counted() {
         let mut pool = Pool::new(2);
         let web = named("web");
-        let opened = [pool.take(&key("a"), &web, 0), pool.take(&key("a"), &web, 0)];
+        let opened = [pool.take(asker(&key("a"), &web, 0)), pool.take(asker(&key("a"), &web, 0))];
         assert_eq!(opened, [Take::Open, Take::Open]);
         pool.put(Fake(0, key("a"), 0, Arc::clone(&web)));
         pool.put(Fake(1, key("a"), 0, web));

@@ -10,6 +10,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
@@ -37,6 +38,8 @@ pub(crate) struct Lanes<'a> {
 pub(crate) enum End {
     /// The judge is content: the server connection is free.
     Done,
+    /// The judge waits for notifications.
+    NeedsNews,
     /// The client said goodbye.
     Terminated,
     /// The client is gone.
@@ -89,29 +92,60 @@ pub(crate) trait Judge {
 
     /// Whether what was judged so far may be judged again, for another server.
     fn may_repeat(&self) -> bool;
+
+    /// Whether the server waits for what the client says in the middle of a request.
+    fn awaits_client(&self) -> bool {
+        false
+    }
+
+    /// Whether the client must be told of notifications before the relay goes on.
+    fn needs_news(&self) -> bool {
+        false
+    }
+
+    /// What is to be done now that the client has ended its side, and all that it said is judged
+    /// and sent.
+    fn client_ended(&self) -> ClientEnd;
 }
 
-/// Relays until the end. Cancellation safe: what was read is in the buffers. What is in hand at the
-/// beginning is judged as of `begun`, if it is given.
-pub(crate) async fn pump(
-    lanes: Lanes<'_>,
-    judge: &mut impl Judge,
-    journal: &Journal,
-    begun: Option<Micros>,
-) -> End {
-    let mut pump = Pump { lanes, journal, begun, is_first: true, server_deaf: false };
-    poll_fn(|cx| pump.poll(cx, judge)).await
+/// What is to be done once a client has ended its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientEnd {
+    /// The relay ends.
+    Over,
+    /// The server owes the client an answer.
+    Waits,
+    /// The server is told so, and decides.
+    Passes,
 }
 
-struct Pump<'a> {
+/// A client that can be written to no more is taken to have left after the answer, if it has said
+/// something so short a time ago: without a proxy PostgreSQL would have answered by then.
+const LEFT_AFTER: Micros = Micros::from_millis(50);
+
+/// A relay between a client and a server.
+pub(crate) struct Pump<'a> {
     lanes: Lanes<'a>,
     journal: &'a Journal,
     begun: Option<Micros>,
+    /// When the client was heard last.
+    heard: Option<Micros>,
     /// Nothing has happened yet but a look at what the client had sent before: no server has acted
     /// on anything, and it may all be judged again.
     is_first: bool,
+    closed: Closed,
+}
+
+/// Directions in which nothing more is sent.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "three directions, each open or closed")]
+struct Closed {
     /// The server takes nothing more; it may have said why, which is still to be read.
-    server_deaf: bool,
+    server: bool,
+    /// The client takes nothing more, but what it has said still counts.
+    client: bool,
+    /// The server was told that the client has ended its side.
+    end_passed: bool,
 }
 
 /// How one peer is heard while the task runs.
@@ -148,7 +182,24 @@ struct Ears {
     server: Ear,
 }
 
-impl Pump<'_> {
+impl<'a> Pump<'a> {
+    /// What is in hand at the beginning is judged as of `begun`, if it is given.
+    pub(crate) fn new(lanes: Lanes<'a>, journal: &'a Journal, begun: Option<Micros>) -> Self {
+        Self { lanes, journal, begun, heard: begun, is_first: true, closed: Closed::default() }
+    }
+
+    /// Relays until the end. Cancellation safe, and may be called again after [`End::NeedsNews`].
+    pub(crate) async fn run(&mut self, judge: &mut impl Judge) -> End {
+        poll_fn(|cx| self.poll(cx, judge)).await
+    }
+
+    /// Where messages for the client are put, if the server has broken none off.
+    pub(crate) fn client_outbox(&mut self) -> Option<&mut Outbox> {
+        let Lanes { client, from_server, .. } = &mut self.lanes;
+        from_server.settle(&mut client.outbox);
+        from_server.is_forwarded().then_some(&mut client.outbox)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, judge: &mut impl Judge) -> Poll<End> {
         let mut ears = Ears::default();
         loop {
@@ -186,6 +237,10 @@ impl Pump<'_> {
             }
             moved |= !self.lanes.to_server.is_empty();
         }
+        if judge.needs_news() {
+            return Err(End::NeedsNews);
+        }
+        self.note_client_end(cx, judge)?;
         if !begins {
             moved |= self.poll_up(cx, judge, ears)?;
             // Then the judge is to be asked.
@@ -194,10 +249,30 @@ impl Pump<'_> {
         Ok(moved)
     }
 
+    /// Ends the relay once the client has ended its side and is owed nothing.
+    fn note_client_end(&mut self, cx: &mut Context<'_>, judge: &impl Judge) -> Result<(), End> {
+        let Lanes { client, server, to_server, .. } = &mut self.lanes;
+        let inbox = &client.inbox;
+        let is_sent = to_server.is_empty() && inbox.run_len() == 0;
+        if !inbox.has_ended() || inbox.is_paused() || !is_sent || self.closed.end_passed {
+            return Ok(());
+        }
+        match judge.client_ended() {
+            ClientEnd::Over => return Err(End::ClientGone),
+            ClientEnd::Waits => {}
+            ClientEnd::Passes => match Pin::new(&mut **server).poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => self.closed.end_passed = true,
+                Poll::Ready(Err(_)) => return Err(End::ClientGone),
+                Poll::Pending => {}
+            },
+        }
+        Ok(())
+    }
+
     fn may_hear_client(&self) -> bool {
         let Lanes { client, to_server, .. } = &self.lanes;
         let inbox = &client.inbox;
-        let has_work = inbox.is_paused() || inbox.has_room();
+        let has_work = inbox.is_paused() || (inbox.has_room() && !inbox.has_ended());
         has_work && !to_server.is_full() && !client.outbox.is_full()
     }
 
@@ -225,13 +300,18 @@ impl Pump<'_> {
             let read = if client.inbox.is_paused() {
                 ears.client.is_open = true;
                 true
+            } else if client.inbox.has_ended() {
+                false
             } else {
                 match ears.client.poll(cx, &mut client.inbox, &mut client.stream) {
                     Poll::Ready(Ok(1..)) => {
                         self.is_first = false;
                         true
                     }
-                    Poll::Ready(Ok(0) | Err(_)) => return Err(End::ClientGone),
+                    Poll::Ready(Ok(0) | Err(_)) => {
+                        moved = true;
+                        false
+                    }
                     Poll::Pending => false,
                 }
             };
@@ -239,10 +319,11 @@ impl Pump<'_> {
                 moved = true;
                 let to_client = (&mut **from_server, &mut client.outbox);
                 let now = self.begun.take().unwrap_or_else(|| self.journal.now());
+                self.heard = Some(now);
                 judge.hear_client(&mut client.inbox, to_server, to_client, now)?;
             }
         }
-        if self.server_deaf {
+        if self.closed.server {
             to_server.clear();
         } else {
             let due = to_server.len() + client.inbox.run_len();
@@ -251,7 +332,7 @@ impl Pump<'_> {
             if is_deaf && self.is_first && judge.may_repeat() {
                 return Err(End::Unsent);
             }
-            self.server_deaf = is_deaf;
+            self.closed.server = is_deaf;
         }
         self.is_first = false;
         Ok(moved)
@@ -286,8 +367,20 @@ impl Pump<'_> {
                 judge.hear_server(from_server, &mut client.outbox, self.journal.now())?;
             }
         }
-        if poll_lane(cx, from_server, &mut client.outbox, &mut client.stream).is_err() {
-            return Err(End::ClientGone);
+        let is_lost = match self.closed.client {
+            true => from_server.run_len() > 0 || !client.outbox.is_empty(),
+            false => poll_lane(cx, from_server, &mut client.outbox, &mut client.stream).is_err(),
+        };
+        if is_lost {
+            let heard = self.heard.unwrap_or(Micros::ZERO);
+            let is_late = self.journal.now().since(heard) > LEFT_AFTER;
+            if is_late || judge.awaits_client() {
+                return Err(End::ClientGone);
+            }
+            (self.closed.client, moved) = (true, true);
+            client.inbox.end();
+            from_server.drop_run();
+            client.outbox.clear();
         }
         if gone { Err(End::ServerGone) } else { Ok(moved) }
     }

@@ -11,31 +11,38 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use sql::SessionEffect;
 use trace::{Fingerprint, Micros, Outcome};
 
 use crate::access::Credential;
 use crate::answer::Answer;
-use crate::backend::{self, Backend, Opening};
+use crate::backend::{Backend, Opening};
 use crate::buffer::Outbox;
 use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
-use crate::gate::{Asked, Last, Lease, Waiting};
+use crate::gate::{Asked, Last, Lease};
 use crate::journal::Scribe;
 use crate::kill::Kill;
-use crate::pool::{Key, Take};
-use crate::pump::{End, Judge, Lanes, pump};
+use crate::login;
+use crate::pool::{Asker, Key, Need, Take};
+use crate::pump::End;
 use crate::roster::Card;
 
 mod authenticate;
 mod block;
+mod catalogue;
 mod confer;
 mod enter;
 mod failure;
+mod greeting_cache;
+mod hold;
 mod house;
 mod leased;
 mod local;
+mod names;
 mod notice;
 mod notify;
 mod plain;
@@ -48,9 +55,9 @@ mod wait;
 
 use failure::Failure;
 pub(crate) use house::House;
-use leased::Leased;
 use local::Local;
 use talk::Talk;
+use wait::Connected;
 
 /// Server connections that may turn out to be dead, one after the other, for one request.
 const REPEATS_MAX: u32 = 3;
@@ -74,6 +81,8 @@ struct Session {
     generation: u64,
     entry: cancel::Entry,
     kill: Kill,
+    /// What the request at hand needs of its server connection.
+    need: Need,
     /// The arrival of the request whose client was told that it waits; or of its login, in which it
     /// is told nothing.
     told: Micros,
@@ -86,7 +95,8 @@ pub(crate) fn serve(
     (house, worker): (&Arc<House>, usize),
     card: &Arc<Card>,
 ) -> impl Future<Output = ()> + use<> {
-    let (session, connected) = (Session::new(client, (house, worker), card), card.badge.connected);
+    let session = Session::new(client, (house, worker), (card, login::key_length(&packet)));
+    let connected = card.badge.connected;
     // Each in a box of its own, gone when it is done: what logging in takes is not kept for as long
     // as the session lives.
     async move {
@@ -98,7 +108,11 @@ pub(crate) fn serve(
 
 impl Session {
     /// In a box from its beginning, and not in the future that carries it: there are many of them.
-    fn new(client: Client, (house, worker): (&Arc<House>, usize), card: &Arc<Card>) -> Box<Self> {
+    fn new(
+        client: Client,
+        (house, worker): (&Arc<House>, usize),
+        (card, key_length): (&Arc<Card>, usize),
+    ) -> Box<Self> {
         let scribe = Scribe::new(&house.journal, card);
         let conversation = Conversation::new(card.badge.session, card.badge.dyno);
         let talk = Talk::new(conversation, scribe, &house.settings);
@@ -113,8 +127,9 @@ impl Session {
             own: Arc::new(Credential::None),
             credential: Arc::new(Credential::None),
             generation: house.generation(),
-            entry: house.cancels.enter(house.database()),
+            entry: house.cancels.enter(house.database(), key_length),
             kill: Kill::new(&card.end),
+            need: Need::Any,
             told: card.badge.connected,
         })
     }
@@ -132,6 +147,9 @@ impl Session {
                     Err(end) => break end,
                 },
                 Ok(Local::NeedsNews) => self.catch_up().await,
+                Ok(Local::NeedsListener) if self.house.gate.is_draining() => {
+                    break self.ends_unserved(End::dismissed(Answer::shutting_down()));
+                }
                 Ok(Local::NeedsListener) => match self.subscribe().await {
                     Ok(()) => {}
                     Err(end) => break end,
@@ -145,7 +163,12 @@ impl Session {
             End::ServerGone | End::Unsent if !self.talk.heard_fatal() => {
                 Some(Answer::server_gone())
             }
-            End::ServerGone | End::Unsent | End::Done | End::Terminated | End::ClientGone => None,
+            End::ServerGone
+            | End::Unsent
+            | End::Done
+            | End::NeedsNews
+            | End::Terminated
+            | End::ClientGone => None,
         };
         match last_word.filter(|_| self.may_speak) {
             Some(answer) => Box::pin(self.client.dismiss(&answer)).await,
@@ -157,9 +180,10 @@ impl Session {
     async fn serve_request(&mut self) -> Result<(), End> {
         let arrived = self.house.journal.now();
         let mut repeats = 0;
+        self.need = self.needs();
         loop {
             self.talk.arrives(arrived);
-            let end = match self.obtain(arrived).await {
+            let end = match self.obtain(arrived, self.need).await {
                 Ok((lease, backend)) => self.hold(lease, backend).await,
                 Err(failure) => Box::pin(self.fail(failure, arrived)).await,
             };
@@ -175,6 +199,21 @@ impl Session {
         }
     }
 
+    /// What the next request needs of its server connection.
+    fn needs(&mut self) -> Need {
+        if !self.house.custom_settings.load(Ordering::Relaxed) {
+            return Need::Any;
+        }
+        let reading = self.first_reading();
+        let reads = reading.is_some_and(|reading| {
+            let effects = reading.effects;
+            effects.has(SessionEffect::ReadsSettings)
+                || effects.has(SessionEffect::Anything)
+                || self.house.reaches.reads_settings(reading.fingerprint)
+        });
+        if reads { Need::OwnSettings } else { Need::Any }
+    }
+
     /// There is no server connection: says why, unless the session ends.
     async fn fail(&mut self, failure: Failure, arrived: Micros) -> Result<(), End> {
         if let Failure::Over(end) = failure {
@@ -186,19 +225,13 @@ impl Session {
         Ok(())
     }
 
-    /// The session ends before the next message was served.
-    fn ends_unserved(&mut self, end: End) -> End {
-        let outcome = match &end {
-            End::Dismissed(answer) => Outcome::Error(answer.code),
-            _ => Outcome::ClientGone,
-        };
-        self.refuse(None, outcome);
-        end
-    }
-
     /// Waits for a lease, then for a connection; all within the one deadline. From its end on the
     /// session is assigned its backend.
-    async fn obtain(&mut self, arrived: Micros) -> Result<(Lease, Box<Backend>), Failure> {
+    async fn obtain(
+        &mut self,
+        arrived: Micros,
+        need: Need,
+    ) -> Result<(Lease, Box<Backend>), Failure> {
         let who = (self.talk.who().1, self.first_statement());
         let mut asked = self.house.gate.request(who, arrived, &self.entry.target.call);
         let mut waited = false;
@@ -211,7 +244,7 @@ impl Session {
                 }
             };
             self.follow();
-            match self.connect(lease).await? {
+            match self.connect(lease, need).await? {
                 Connected::Yes(lease, backend, opened) => {
                     let at = if waited || opened { self.house.journal.now() } else { arrived };
                     self.talk.assigned(backend.cancel_key.pid, at);
@@ -238,9 +271,16 @@ impl Session {
         self.entry.target.aim(Arc::clone(&database));
     }
 
-    async fn connect(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
+    async fn connect(&mut self, mut lease: Lease, need: Need) -> Result<Connected, Failure> {
         loop {
-            match lease.take(&self.key, &self.talk.settings, self.worker) {
+            let asker = Asker {
+                key: &self.key,
+                settings: &self.talk.settings,
+                sequences: &self.talk.sequences,
+                worker: self.worker,
+                need,
+            };
+            match lease.take(asker) {
                 Take::Idle(backend) => match backend.adopt(self.worker) {
                     Some(backend) => return Ok(Connected::Yes(lease, backend, false)),
                     None => lease.lost(),
@@ -248,17 +288,17 @@ impl Session {
                 Take::Replace(victim) => {
                     self.entry.target.opens();
                     Box::pin(victim.close()).await;
-                    return self.open(lease).await;
+                    return self.open(lease, need).await;
                 }
                 Take::Open => {
                     self.entry.target.opens();
-                    return self.open(lease).await;
+                    return self.open(lease, need).await;
                 }
             }
         }
     }
 
-    async fn open(&mut self, mut lease: Lease) -> Result<Connected, Failure> {
+    async fn open(&mut self, mut lease: Lease, need: Need) -> Result<Connected, Failure> {
         let house = &self.house;
         let (session, _) = self.talk.who();
         let database = house.database();
@@ -272,6 +312,7 @@ impl Session {
             journal: &house.journal,
             settings: &house.settings,
         };
+        let outdated = house.greetings.outdated(&self.key);
         let opened = Box::pin(Backend::open(opening)).await;
         let is_called_off = self.entry.target.call.is_called_off();
         match opened {
@@ -283,10 +324,11 @@ impl Session {
                     return Err(Failure::CalledOff);
                 }
                 self.follow();
-                Box::pin(self.connect(lease)).await
+                Box::pin(self.connect(lease, need)).await
             }
-            Ok(backend) => {
-                house.keep_greeting(&self.key, &backend.state.reported);
+            Ok(mut backend) => {
+                backend.outdated = outdated;
+                house.greetings.opened(&backend);
                 if house.gate.confers() {
                     house.keep_voice(confer::Voice::new(&self.key, &self.credential, session));
                 }
@@ -309,89 +351,4 @@ impl Session {
             }
         }
     }
-
-    /// Relays until the transaction is over and gives the connection back; else the session ends.
-    async fn hold(&mut self, lease: Lease, mut backend: Box<Backend>) -> Result<(), End> {
-        self.moves_in(backend.cancel_key.pid).await;
-        let Self { client, talk, entry, kill, house, to_server, .. } = self;
-        let card = Arc::clone(&talk.journal.card);
-        let mark = (client.inbox.mark(), client.outbox.len());
-        let assigned = talk.assigned_at();
-        let mailbox = talk.listening.as_ref().map(|own| own.mailbox());
-        let place = (&*entry.target, &backend.cancel_key);
-        let mut judge = Leased::new(talk, &mut backend.state, (house, &lease), place);
-        judge.begin(to_server, &mut client.outbox);
-        let begun = judge.hears_client().then_some(assigned);
-        let lanes = Lanes {
-            client,
-            server: &mut backend.stream,
-            from_server: &mut backend.inbox,
-            to_server,
-        };
-        let end = tokio::select! {
-            biased;
-            end = pump(lanes, &mut judge, &house.journal, begun) => end,
-            answer = notify::doomed(mailbox.as_deref()), if mailbox.is_some() => {
-                End::dismissed(answer)
-            }
-            () = kill => End::dismissed(card.farewell()),
-        };
-        let (unfit, last) = (judge.unfit.take(), judge.last());
-        if end == End::Unsent {
-            self.client.inbox.rewind(mark.0);
-            self.client.outbox.cut_back(mark.1);
-            self.to_server.clear();
-            self.talk.conversation.unsay();
-            self.backend_ends(backend.cancel_key.pid);
-            self.entry.target.detach().await;
-            return Err(end);
-        }
-        self.may_speak = backend.inbox.at_boundary();
-        backend.inbox.settle(&mut self.client.outbox);
-        if end == End::Done {
-            self.moves_out().await;
-            self.entry.target.detach().await;
-            if backend.state.settings.is_some() {
-                lease.give_back(backend, last).await;
-            } else {
-                Box::pin(backend.close()).await;
-                drop(lease);
-            }
-            if let Some(answer) = unfit {
-                self.refuse(Some(&answer), Outcome::Error(answer.code));
-            }
-            return Ok(());
-        }
-        Box::pin(self.abandon(lease, backend, &end)).await;
-        Err(end)
-    }
-
-    /// The session ends while it holds a server connection, which nobody may use again: what it
-    /// runs is cancelled, and the lease lasts until the backend is gone.
-    async fn abandon(&mut self, lease: Lease, backend: Box<Backend>, end: &End) {
-        let may_cancel = self.talk.conversation.may_cancel();
-        self.talk.give_up(match end {
-            End::Done | End::Terminated | End::ClientGone => Outcome::ClientGone,
-            End::ServerGone | End::Unsent | End::ServerBroken(_) => Outcome::ServerGone,
-            End::Dismissed(answer) => Outcome::Error(answer.code),
-        });
-        self.backend_ends(backend.cancel_key.pid);
-        self.entry.target.detach().await;
-        if *end != End::ServerGone {
-            if may_cancel {
-                let database = self.house.database();
-                backend::cancel(&database.upstream, &backend.cancel_key).await;
-            }
-            backend.close().await;
-        }
-        drop(lease);
-    }
-}
-
-/// What opening a server connection led to.
-enum Connected {
-    /// Here it is; whether it had to be opened.
-    Yes(Lease, Box<Backend>, bool),
-    /// PostgreSQL had no room, or cannot be reached: the place in the queue is kept.
-    BackInLine(Waiting),
 }

@@ -4,7 +4,7 @@
 //! Pure. What equals is the same `Arc`: so that taking a server connection whose settings are the
 //! session's already costs one comparison of pointers, and nothing else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -87,20 +87,40 @@ impl Settings {
         self.meaning
     }
 
-    /// By pointer first: both are of the same [`Registry`].
-    pub(crate) fn way_to(&self, to: &Self) -> Way {
+    /// By pointer first: both are of the same [`Registry`]. `custom` are the custom settings that
+    /// the server connection knows.
+    pub(crate) fn way_to(&self, to: &Self, custom: &CustomNames) -> Way {
         if std::ptr::eq(self, to) {
-            Way::Nothing
-        } else if to.get(APPLICATION_NAME).is_some() && self.others().eq(to.others()) {
-            Way::Name
-        } else {
-            Way::Awaited
+            return Way::Nothing;
+        }
+        let mut names = self.names().chain(to.names()).filter(|name| *name != APPLICATION_NAME);
+        let is_name =
+            to.get(APPLICATION_NAME).is_some() && !names.any(|name| self.differs(to, name, custom));
+        if is_name { Way::Name } else { Way::Awaited }
+    }
+
+    /// Whether a setting must be changed on the way to others. A custom setting that has lost its
+    /// value is the empty string for ever, to whoever asks.
+    fn differs(&self, to: &Self, name: &[u8], custom: &CustomNames) -> bool {
+        let (from, to) = (self.get(name), to.get(name));
+        if !is_custom(name) {
+            return from != to;
+        }
+        match to {
+            Some(value) if !value.is_empty() => from != to,
+            Some(_) => from.map_or(!custom.has(name), |value| !value.is_empty()),
+            None => from.is_some_and(|value| !value.is_empty()),
         }
     }
 
-    /// All but the name.
-    fn others(&self) -> impl Iterator<Item = &Setting> {
-        self.values.iter().filter(|(name, _)| **name != *APPLICATION_NAME)
+    /// Whether there are custom settings.
+    pub(crate) fn has_custom(&self) -> bool {
+        self.names().any(is_custom)
+    }
+
+    /// Whether there are custom settings among these that the session does not know.
+    pub(crate) fn lacks_any(&self, custom: &CustomNames) -> bool {
+        custom.0.iter().any(|name| self.get(name).is_none())
     }
 
     /// The values after a change: `None` takes a setting away.
@@ -121,6 +141,35 @@ impl Settings {
             }
         }
         values
+    }
+}
+
+/// Whether a setting is an app's own (`app.tenant`), or an extension's: PostgreSQL knows it in a
+/// session from the first time that it is set there, and never forgets it.
+pub(crate) fn is_custom(name: &[u8]) -> bool {
+    name.contains(&b'.')
+}
+
+/// Custom settings that a server connection knows, with or without a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CustomNames(BTreeSet<Box<[u8]>>);
+
+impl CustomNames {
+    fn has(&self, name: &[u8]) -> bool {
+        self.0.contains(name)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The server connection has got these settings.
+    pub(crate) fn add_all(&mut self, settings: &Settings) {
+        for name in settings.names().filter(|name| is_custom(name)) {
+            if !self.has(name) {
+                self.0.insert(name.into());
+            }
+        }
     }
 }
 
@@ -170,7 +219,7 @@ fn has_meaning(name: &[u8]) -> bool {
         b"work_mem",
     ];
     // An extension's or an app's own; nothing that the parser looks at.
-    !name.contains(&b'.') && !powerless.contains(&name)
+    !is_custom(name) && !powerless.contains(&name)
 }
 
 /// Whether constants in a statement are read according to this setting when it is prepared, once
@@ -194,7 +243,7 @@ pub(crate) fn shapes_constants(name: &[u8]) -> bool {
 
 /// Keeps one of each value that anybody holds.
 #[derive(Debug)]
-struct Interner<T> {
+pub(crate) struct Interner<T> {
     known: HashSet<Arc<T>>,
     /// How many were alive when the dead ones were last thrown out.
     alive: usize,
@@ -207,7 +256,7 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Eq + Hash> Interner<T> {
-    fn intern(&mut self, value: T) -> Arc<T> {
+    pub(crate) fn intern(&mut self, value: T) -> Arc<T> {
         if let Some(known) = self.known.get(&value) {
             return Arc::clone(known);
         }
@@ -306,10 +355,32 @@ mod tests {
             (of(&[name]), of(&[name, zone]), Way::Awaited),
         ];
         for (from, to, way) in ways {
-            assert_eq!(from.way_to(&to), way, "{from:?} {to:?}");
-            assert_eq!(steps(&from, &to).iter().any(|step| step.decides), way == Way::Awaited);
-            assert_eq!(steps(&from, &to).is_empty(), way == Way::Nothing);
+            let none = CustomNames::default();
+            assert_eq!(from.way_to(&to, &none), way, "{from:?} {to:?}");
+            let steps = steps(&from, &to, &none);
+            assert_eq!(steps.iter().any(|step| step.decides), way == Way::Awaited);
+            assert_eq!(steps.is_empty(), way == Way::Nothing);
         }
+    }
+
+    #[test]
+    fn a_custom_setting_that_was_cleared_is_the_empty_string_to_its_session() {
+        let registry = Registry::default();
+        let of = |pairs: &[(&str, &str)]| settings(&registry, pairs);
+        let (name, set, cleared) = (("application_name", "web"), ("app.x", "1"), ("app.x", ""));
+        let mut custom = CustomNames::default();
+        let ways = [
+            (of(&[name]), of(&[name, cleared]), Way::Awaited),
+            (of(&[name, set]), of(&[name, cleared]), Way::Awaited),
+            (of(&[name, set]), of(&[name]), Way::Awaited),
+            (of(&[name, cleared]), of(&[name]), Way::Name),
+        ];
+        for (from, to, way) in ways {
+            assert_eq!(from.way_to(&to, &custom), way, "{from:?} {to:?}");
+        }
+        custom.add_all(&of(&[set]));
+        assert_eq!(of(&[name]).way_to(&of(&[name, cleared]), &custom), Way::Name);
+        assert!(of(&[name]).lacks_any(&custom) && !of(&[name, cleared]).lacks_any(&custom));
     }
 
     #[test]

@@ -1,69 +1,89 @@
-//! Prepared statements in `regulate` mode: a client's names are mapped to names that mean the same
-//! on every server connection.
+//! Prepared statements in `regulate` mode.
 //!
-//! Statements are told apart by their content (text and parameter types, compared in full, so that
-//! no collision of a hash can ever run another statement). Each content has one number and one name
-//! on the server, `surgetank_<number>`; each server connection remembers which of them it has, and
-//! one that it lacks is prepared on it when a client needs it. Where settings decide what a text
-//! means, statements prepared under different ones are different statements.
+//! Every `Parse` of a client goes to the server, so a statement means what it means to PostgreSQL
+//! at that moment. On the server it has a name of ours, `surgetank_<number>`, which is used once
+//! and never again. The hidden `Describe` that follows says what PostgreSQL made of the text: the
+//! types of its parameters and the columns of its result.
+//!
+//! ```text
+//!   Statement: what a session holds under a name ──described──▶ Described: shared by all sessions
+//!                                                                  │ whose statements are equal
+//!   ServerStatements: the copies that one server connection has ◀──┘
+//! ```
+//!
+//! Sessions share a copy on a server connection if PostgreSQL described their statements alike and
+//! the copy is at least as new as the session's own `Parse`: an older one may mean something else
+//! (a table that was altered, another one earlier in `search_path`). A copy that a server
+//! connection lacks is prepared there with the parameter types that the session was told.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use trace::{Fingerprint, SessionId};
-use wire::frontend::{Parse, Target};
+use trace::SessionId;
+use wire::frontend::Parse;
 
 use crate::journal::Reading;
-use crate::settings::Meaning;
-use trace::numbers::NumberMap;
+use crate::settings::{Interner, Meaning};
+
+mod columns;
+mod server;
+
+pub(crate) use columns::same_result;
+pub(crate) use server::{CopyNumber, CopyState, ServerCopy, ServerStatements, Undone};
 
 /// What our names on the server begin with.
 pub(crate) const OUR_PREFIX: &str = "surgetank_";
 
-/// Statements that one server connection keeps; the least recently used one makes room.
-const SERVER_MAX: usize = 200;
-
 /// Names that one session may hold at once.
-pub(crate) const CLIENT_MAX: usize = 10_000;
+pub(crate) const CLIENT_STATEMENTS_MAX: usize = 10_000;
 
-/// A statement's number: equal if and only if text and parameter types are.
+/// Longest text of names that PostgreSQL keeps, in bytes (`NAMEDATALEN` - 1).
+pub(crate) const NAME_BYTES_MAX: usize = 63;
+
+/// The number of a statement; equal if sessions may share its copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StatementId(u64);
 
-impl StatementId {
-    #[cfg(test)]
-    pub(crate) fn test(number: u64) -> Self {
-        Self(number)
-    }
+/// When a `Parse` was sent, counted over all sessions of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ParseNumber(u64);
 
-    fn name(self) -> Box<[u8]> {
-        format!("{OUR_PREFIX}{}", self.0).into_bytes().into()
-    }
+/// What follows the name in a `Parse` message: the text, its end, and the types of its parameters.
+pub(crate) type Content = Arc<Box<[u8]>>;
 
-    /// Appends a `Close` of the statement.
-    pub(crate) fn put_close(self, out: &mut Vec<u8>) {
-        Target::Statement(&self.name()).put_close(out);
-    }
-}
-
-/// A statement that some session has prepared.
+/// A statement that a client has prepared.
 #[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) id: StatementId,
-    /// Its name on every server connection.
-    pub(crate) name: Box<[u8]>,
-    /// What follows the name in a `Parse` message.
-    content: Arc<[u8]>,
-    /// By which settings it was prepared.
-    pub(crate) meaning: Meaning,
+pub(crate) struct Statement {
+    /// Its number until PostgreSQL has described it.
+    own: StatementId,
+    content: Content,
+    /// The settings that it was prepared under.
+    meaning: Meaning,
+    parsed: ParseNumber,
     pub(crate) reading: Reading,
+    described: OnceLock<Arc<Described>>,
 }
 
-impl Prepared {
-    /// What follows the name in a `Parse` message.
+/// A statement as PostgreSQL described it.
+#[derive(Debug)]
+pub(crate) struct Described {
+    id: StatementId,
+    /// With the types that PostgreSQL gave the parameters.
+    content: Content,
+    /// The body of its `RowDescription`; empty if it has no result.
+    columns: Box<[u8]>,
+}
+
+impl Statement {
+    pub(crate) fn id(&self) -> StatementId {
+        self.described.get().map_or(self.own, |described| described.id)
+    }
+
+    /// What follows the name in a `Parse` that prepares it once more.
     pub(crate) fn content(&self) -> &[u8] {
-        &self.content
+        self.described.get().map_or(&self.content, |described| &described.content)
     }
 
     /// Its text.
@@ -71,9 +91,18 @@ impl Prepared {
         text(&self.content)
     }
 
-    /// Appends a `Parse` of the statement under its name on the server.
-    pub(crate) fn put_parse(&self, out: &mut Vec<u8>) {
-        put_parse(out, &self.name, &self.content);
+    /// A copy that is older than this may mean something else.
+    pub(crate) fn parsed(&self) -> ParseNumber {
+        self.parsed
+    }
+
+    pub(crate) fn meaning(&self) -> Meaning {
+        self.meaning
+    }
+
+    /// The body of its `RowDescription`; nothing if it has none, or it is not known.
+    pub(crate) fn columns(&self) -> Option<&[u8]> {
+        self.described.get().map(|described| &*described.columns).filter(|body| !body.is_empty())
     }
 }
 
@@ -95,88 +124,101 @@ pub(crate) fn text(content: &[u8]) -> &[u8] {
     content.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// All statements that any session holds.
+/// A name as PostgreSQL keeps it: it cuts longer ones.
+pub(crate) fn kept_name(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES_MAX).unwrap_or(name)
+}
+
+/// All statements that any session of a database holds.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(crate) struct StatementRegistry {
+    last_id: AtomicU64,
+    last_parse: AtomicU64,
     known: Mutex<Known>,
 }
 
+/// The settings, the `Parse` and the `RowDescription` of a statement.
+type Identity = (Meaning, Content, Box<[u8]>);
+
 #[derive(Debug, Default)]
 struct Known {
-    /// Of the most common meaning, and of others.
-    plain: HashMap<Arc<[u8]>, Weak<Prepared>>,
-    others: HashMap<(Meaning, Arc<[u8]>), Weak<Prepared>>,
-    last: u64,
-    /// How many were alive when the dead ones were last thrown out.
-    alive: usize,
+    contents: Interner<Box<[u8]>>,
+    described: HashMap<Identity, Weak<Described>>,
+    /// How many were left when unused ones were last removed.
+    left: usize,
 }
 
-impl Registry {
-    /// The statement with this content, prepared under settings of this meaning.
-    pub(crate) fn intern(
+impl StatementRegistry {
+    /// A new statement, of a `Parse` that a client sends now.
+    pub(crate) fn parsed(
         &self,
         content: &[u8],
         meaning: Meaning,
-        read: impl FnOnce() -> Reading,
-    ) -> Arc<Prepared> {
-        let mut known = self.known.lock();
-        if let Some(prepared) = known.get(content, meaning) {
-            return prepared;
-        }
-        known.last += 1;
-        let id = StatementId(known.last);
-        let content: Arc<[u8]> = content.into();
-        let prepared = Arc::new(Prepared {
-            id,
-            name: id.name(),
-            content: Arc::clone(&content),
+        reading: Reading,
+    ) -> Arc<Statement> {
+        let content = self.known.lock().contents.intern(content.into());
+        Arc::new(Statement {
+            own: self.next_id(),
+            content,
             meaning,
-            reading: read(),
-        });
-        known.put(content, meaning, Arc::downgrade(&prepared));
-        prepared
+            parsed: self.next_parse(),
+            reading,
+            described: OnceLock::new(),
+        })
     }
 
-    /// From now on these statements, prepared again, are others: what the server connections have
-    /// under their names has gone stale ("cached plan must not change result type").
-    pub(crate) fn forget(&self, fingerprint: Fingerprint) {
-        let is_another = |statement: Arc<Prepared>| statement.reading.fingerprint != fingerprint;
-        let stays = |known: &Weak<Prepared>| known.upgrade().is_some_and(is_another);
+    /// The same statement under other settings, which its next copy will have.
+    pub(crate) fn with_meaning(&self, statement: &Statement, meaning: Meaning) -> Arc<Statement> {
+        let known = statement.described.get();
+        Arc::new(Statement {
+            own: self.next_id(),
+            content: Arc::clone(known.map_or(&statement.content, |known| &known.content)),
+            meaning,
+            parsed: statement.parsed,
+            reading: statement.reading,
+            described: OnceLock::new(),
+        })
+    }
+
+    /// PostgreSQL has described a statement: the bodies of its `ParameterDescription` and, if it
+    /// has a result, its `RowDescription`.
+    pub(crate) fn describe(&self, statement: &Statement, parameters: &[u8], columns: &[u8]) {
+        let content = [text(&statement.content), &[0], parameters].concat();
         let mut known = self.known.lock();
-        known.plain.retain(|_, statement| stays(statement));
-        known.others.retain(|_, statement| stays(statement));
+        let content = known.contents.intern(content.into());
+        let identity = (statement.meaning, content, columns.into());
+        let described = known.described.get(&identity).and_then(Weak::upgrade);
+        let described = described.unwrap_or_else(|| {
+            let (_, content, columns) = identity.clone();
+            let new = Arc::new(Described { id: self.next_id(), content, columns });
+            known.insert(identity, &new);
+            new
+        });
+        // Described once more, on another server connection: the first one counts.
+        let _ = statement.described.set(described);
+    }
+
+    fn next_id(&self) -> StatementId {
+        StatementId(self.last_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number of a `Parse` that is sent now.
+    pub(crate) fn next_parse(&self) -> ParseNumber {
+        ParseNumber(self.last_parse.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Known {
-    fn get(&self, content: &[u8], meaning: Meaning) -> Option<Arc<Prepared>> {
-        let found = if meaning == Meaning::default() {
-            self.plain.get(content)
-        } else {
-            self.others.get(&(meaning, content.into()))
-        };
-        found.and_then(Weak::upgrade)
-    }
-
-    fn put(&mut self, content: Arc<[u8]>, meaning: Meaning, prepared: Weak<Prepared>) {
-        if meaning == Meaning::default() {
-            self.plain.insert(content, prepared);
-        } else {
-            self.others.insert((meaning, content), prepared);
+    fn insert(&mut self, identity: Identity, described: &Arc<Described>) {
+        self.described.insert(identity, Arc::downgrade(described));
+        if self.described.len() > 2 * self.left + 64 {
+            self.described.retain(|_, described| described.strong_count() > 0);
+            self.left = self.described.len();
         }
-        if self.len() > 2 * self.alive + 64 {
-            self.plain.retain(|_, statement| statement.strong_count() > 0);
-            self.others.retain(|_, statement| statement.strong_count() > 0);
-            self.alive = self.len();
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.plain.len() + self.others.len()
     }
 }
 
-/// The unnamed statement of a session: `Parse` number so-and-so without a name.
+/// The unnamed statement of a session: which of its `Parse`s without a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnnamedId {
     pub(crate) session: SessionId,
@@ -185,117 +227,20 @@ pub(crate) struct UnnamedId {
 
 /// What a server connection has as its unnamed statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnServer {
-    /// None.
+pub(crate) enum UnnamedOnServer {
+    /// No client's.
     #[default]
-    Nobodys,
+    Free,
     /// This one.
     Of(UnnamedId),
     /// After an error: perhaps the one before, which may be another session's.
     Unknown,
 }
 
-/// The statements that one server connection has.
-#[derive(Debug, Default)]
-pub(crate) struct ServerStatements {
-    used: NumberMap<StatementId, u64>,
-    clock: u64,
-    /// The unnamed one.
-    pub(crate) unnamed: OnServer,
-    /// Whether names may be taken that are not in `used`.
-    doubtful: bool,
-    /// Names that are taken by statements which mean something else.
-    spoilt: HashSet<StatementId>,
-    /// Those of `used` of which it was not seen yet that they could be prepared.
-    unproven: HashSet<StatementId>,
-}
-
-/// What an error has undone: the server discarded it unread.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Undone {
-    /// These were to be prepared.
-    pub(crate) parses: Vec<StatementId>,
-    /// Something of ours was to be closed.
-    pub(crate) closes: bool,
-}
-
-/// What must be closed before a statement can be prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// Nothing.
-    Free,
-    /// This one: it was least recently used, or may be there unknown to us.
-    Close(StatementId),
-}
-
-impl ServerStatements {
-    /// Whether the statement is there; if so, it counts as used.
-    pub(crate) fn has(&mut self, id: StatementId) -> bool {
-        self.clock += 1;
-        self.used.get_mut(&id).map(|used| *used = self.clock).is_some()
-    }
-
-    /// Notes that the statement is being prepared.
-    pub(crate) fn add(&mut self, id: StatementId) -> Room {
-        let room = if self.used.len() >= SERVER_MAX { self.evict() } else { Room::Free };
-        self.clock += 1;
-        self.used.insert(id, self.clock);
-        self.unproven.insert(id);
-        // Closing what does not exist is no error, so this is safe either way.
-        if self.spoilt.remove(&id) || self.doubtful { Room::Close(id) } else { room }
-    }
-
-    /// The statement is there, but was prepared while a transaction had settings of its own that
-    /// made it another one: nobody may use it from now on.
-    pub(crate) fn spoil(&mut self, id: StatementId) {
-        if self.used.remove(&id).is_some() {
-            self.spoilt.insert(id);
-        }
-    }
-
-    /// Whether it is not known yet that the server has taken a statement.
-    pub(crate) fn is_unproven(&self, id: StatementId) -> bool {
-        !self.unproven.is_empty() && self.unproven.contains(&id)
-    }
-
-    /// The server has taken it.
-    pub(crate) fn proven(&mut self, id: StatementId) {
-        self.unproven.remove(&id);
-    }
-
-    fn evict(&mut self) -> Room {
-        let oldest = self.used.iter().min_by_key(|(_, used)| **used).map(|(id, _)| *id);
-        match oldest {
-            Some(id) => {
-                self.used.remove(&id);
-                self.unproven.remove(&id);
-                Room::Close(id)
-            }
-            None => Room::Free,
-        }
-    }
-
-    /// Something was sent that may destroy all statements (`DEALLOCATE ALL`), or may fail.
-    pub(crate) fn doubt(&mut self) {
-        self.used.clear();
-        self.unproven.clear();
-        self.doubtful = true;
-    }
-
-    /// An error has undone what was sent before it: these statements are not there, and of those
-    /// that were to be closed some may still be.
-    pub(crate) fn undo(&mut self, undone: &Undone) {
-        self.unnamed = OnServer::Unknown;
-        for id in &undone.parses {
-            self.used.remove(id);
-            self.unproven.remove(id);
-        }
-        self.doubtful |= undone.closes;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use trace::Fingerprint;
+
     use super::*;
 
     fn reading() -> Reading {
@@ -306,66 +251,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_same_content_is_the_same_statement() {
-        let registry = Registry::default();
-        let plain = Meaning::default();
-        let first = registry.intern(b"select 1\0\0\0", plain, reading);
-        let second = registry.intern(b"select 1\0\0\0", plain, || unreachable!("it is known"));
-        let third = registry.intern(b"select 2\0\0\0", plain, reading);
-        assert_eq!(first.id, second.id);
-        assert_ne!(first.id, third.id);
+    fn parsed(registry: &StatementRegistry, text: &str) -> Arc<Statement> {
+        let content = format!("{text}\0\0\0");
+        registry.parsed(content.as_bytes(), Meaning::default(), reading())
     }
 
     #[test]
-    fn a_forgotten_statement_comes_back_as_another() {
-        let registry = Registry::default();
-        let stale = registry.intern(b"select 1\0\0\0", Meaning::default(), reading);
-        registry.forget(Fingerprint(2));
-        assert_eq!(registry.intern(b"select 1\0\0\0", Meaning::default(), reading).id, stale.id);
-        registry.forget(Fingerprint(1));
-        assert_ne!(registry.intern(b"select 1\0\0\0", Meaning::default(), reading).id, stale.id);
+    fn statements_are_shared_if_postgresql_describes_them_alike() {
+        let registry = StatementRegistry::default();
+        let statements = [(); 4].map(|()| parsed(&registry, "select $1"));
+        assert_ne!(statements[0].id(), statements[1].id(), "not described yet");
+        let [int, bigint]: [&[u8]; 2] = [b"\0\x01\0\0\0\x17", b"\0\x01\0\0\0\x14"];
+        let descriptions = [(int, b"a"), (int, b"a"), (bigint, b"a"), (int, b"b")];
+        for (statement, (parameters, columns)) in statements.iter().zip(descriptions) {
+            registry.describe(statement, parameters, columns);
+        }
+        let [first, same, other_types, other_columns] = &statements;
+        assert_eq!(first.id(), same.id());
+        assert_ne!(first.id(), other_types.id());
+        assert_ne!(first.id(), other_columns.id());
+        assert_eq!(first.content(), b"select $1\0\0\x01\0\0\0\x17", "with its types");
+        assert!(first.parsed() < same.parsed());
     }
 
     #[test]
-    fn statements_that_nobody_holds_are_forgotten() {
-        let registry = Registry::default();
+    fn statements_that_nobody_holds_are_removed() {
+        let registry = StatementRegistry::default();
         for number in 0..1000 {
-            let content = format!("select {number}\0\0\0");
-            registry.intern(content.as_bytes(), Meaning::default(), reading);
+            let statement = parsed(&registry, &format!("select {number}"));
+            registry.describe(&statement, b"\0\0", b"");
         }
-        assert!(registry.known.lock().len() < 200);
+        assert!(registry.known.lock().described.len() < 200);
     }
 
     #[test]
-    fn a_full_server_connection_closes_the_least_recently_used() {
-        let mut statements = ServerStatements::default();
-        for number in 0..SERVER_MAX as u64 {
-            assert_eq!(statements.add(StatementId(number)), Room::Free);
-        }
-        assert!(statements.has(StatementId(0)), "and is used by that");
-        assert_eq!(statements.add(StatementId(1000)), Room::Close(StatementId(1)));
-        assert!(!statements.has(StatementId(1)));
-        assert!(statements.has(StatementId(0)));
-    }
-
-    #[test]
-    fn a_spoilt_statement_is_closed_before_it_is_prepared_again() {
-        let mut statements = ServerStatements::default();
-        statements.add(StatementId(7));
-        statements.spoil(StatementId(7));
-        assert!(!statements.has(StatementId(7)));
-        assert_eq!(statements.add(StatementId(7)), Room::Close(StatementId(7)));
-        assert!(statements.has(StatementId(7)));
-        assert_eq!(statements.add(StatementId(8)), Room::Free);
-    }
-
-    #[test]
-    fn after_deallocate_all_a_name_is_closed_before_it_is_prepared() {
-        let mut statements = ServerStatements::default();
-        statements.add(StatementId(7));
-        statements.doubt();
-        assert!(!statements.has(StatementId(7)));
-        assert_eq!(statements.add(StatementId(7)), Room::Close(StatementId(7)));
+    fn names_end_where_postgresql_cuts_them() {
+        assert_eq!(kept_name(&[b'a'; 70]).len(), 63);
+        assert_eq!(kept_name(b"a"), b"a");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CommonState, RootCertStore};
 
 use crate::Error;
@@ -15,6 +16,7 @@ mod client;
 mod server;
 mod sslmode;
 mod verify;
+mod version_1;
 
 pub use client::ClientTls;
 pub(crate) use server::{Attempt, Given, ServerTls, end_point};
@@ -36,6 +38,24 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         return Err(Error::certificate(path, &"there is no certificate in it"));
     }
     Ok(chain)
+}
+
+/// A certificate and its key, to prove ourselves with. Of any version: whether it is liked is for
+/// the other side to say, and rustls would not take one of version 1.
+fn read_own(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
+    let chain = read_chain(cert)?;
+    let provider = provider().key_provider;
+    let signing = provider
+        .load_private_key(read_key(key)?)
+        .map_err(|error| Error::certificate(key, &error))?;
+    let Some(certified) = certificate::public_key(&chain[0]) else {
+        return Err(Error::certificate(cert, &"it is not an X.509 certificate"));
+    };
+    if signing.public_key().is_some_and(|own| own.as_ref() != certified) {
+        let text = format!("it is not the certificate of the key in {}", key.display());
+        return Err(Error::certificate(cert, &text));
+    }
+    Ok(CertifiedKey::new(chain, signing).into())
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {

@@ -30,6 +30,9 @@ use crate::{admin, observe, regulate};
 
 mod door;
 mod rounds;
+mod way;
+
+use way::Way;
 
 /// How long sessions may take to end once they were told to.
 const ENDING: Duration = Duration::from_secs(10);
@@ -180,13 +183,6 @@ impl Drop for Open {
     }
 }
 
-/// Where a client is to go.
-enum Way {
-    Out(Answer),
-    Admin(Box<Badge>),
-    In(Guest),
-}
-
 /// How a client that was let in is served.
 enum Session<R> {
     /// By this, to its end.
@@ -198,6 +194,8 @@ enum Session<R> {
 /// One that was let in; what stands for it is dropped in this order.
 struct Guest {
     entry: Arc<Entry>,
+    /// In `observe` mode: what it is told once the server has let it in.
+    refusal: Option<Answer>,
     seat: Seat,
     _open: Open,
 }
@@ -207,12 +205,12 @@ impl Worker {
     async fn receive(&self, comer: Comer, dyno: Option<Arc<str>>) {
         // In boxes, all that is not for long: a session is carried in here as long as it lives, and
         // what is an argument of a future stays in it to its end.
-        let Some((guest, session)) = Box::pin(self.arrive(comer, dyno)).await else {
+        let Some((mut guest, session)) = Box::pin(self.arrive(comer, dyno)).await else {
             return;
         };
         match session {
             Session::Regulated(session) => session.await,
-            Session::Observed(arrival) => Box::pin(self.observe(arrival, &guest)).await,
+            Session::Observed(arrival) => Box::pin(self.observe(arrival, &mut guest)).await,
         }
     }
 
@@ -227,7 +225,7 @@ impl Worker {
         let client = Client::receive(comer)
             .inspect_err(|error| tracing::debug!(?peer, %error, "the connection ended at once"))
             .ok()?;
-        let (client, wish) = self.hear(client).await?;
+        let (mut client, wish) = self.hear(client).await?;
         let packet = match wish {
             Wish::Session(packet) => packet,
             Wish::Cancel(packet) => {
@@ -245,7 +243,13 @@ impl Worker {
                 client.dismiss(&answer).await;
                 None
             }
+            Way::Refused(badge, refusal) => {
+                login::negotiate(&session, client.outbox.bytes());
+                Box::pin(self.refuse(client, &badge, refusal)).await;
+                None
+            }
             Way::Admin(badge) => {
+                login::negotiate(&session, client.outbox.bytes());
                 let control = Control::new(&self.shared);
                 Box::pin(admin::serve(client, &badge, control, &self.kill)).await;
                 None
@@ -306,35 +310,14 @@ impl Worker {
         }
     }
 
-    /// Where a client is to go: to the admin database, or to the one it asked for.
-    fn way(&self, client: &Client, mut badge: Badge) -> Way {
-        if admin::is_asked_for(client, &badge, &self.shared.config.read()) {
-            return Way::Admin(Box::new(badge));
-        }
-        let Some(entry) = self.shared.databases.find(badge.database.as_bytes()) else {
-            return Way::Out(Answer::no_database(badge.database.as_bytes()));
-        };
-        if entry.door.is_disabled() {
-            return Way::Out(Answer::disabled(&badge.database));
-        }
-        let roster = &self.shared.journal.roster;
-        let most = self.shared.config.read().max_client_conn;
-        if most.is_some_and(|most| roster.len() >= most.get() as usize) {
-            return Way::Out(Answer::too_many_clients());
-        }
-        badge.entry = entry.label.clone();
-        let open = Open::new(&self.shared.journal, &badge);
-        let seat = roster.enter(badge, self.kill.child_token());
-        Way::In(Guest { entry, seat, _open: open })
-    }
-
-    async fn observe(&self, arrival: Box<(Client, Vec<u8>)>, guest: &Guest) {
+    async fn observe(&self, arrival: Box<(Client, Vec<u8>)>, guest: &mut Guest) {
         let (client, packet) = *arrival;
+        let refusal = guest.refusal.take();
         let card = &guest.seat.card;
         let waits = Box::pin(wait_at_door(client, &guest.entry, card));
         let Some(client) = waits.await else { return };
         let database = guest.entry.database();
-        observe::serve(client, packet, (&*self.shared, &*database), card).await;
+        observe::serve(client, packet, (&*self.shared, &*database), (card, refusal)).await;
     }
 
     async fn cancel(&self, packet: &[u8]) {
@@ -353,7 +336,13 @@ async fn wait_at_door(mut client: Client, entry: &Entry, card: &Card) -> Option<
                 client.dismiss(&card.farewell()).await;
                 return None;
             }
-            () = entry.door.passed() => return Some(client),
+            passed = entry.door.passed() => {
+                if passed {
+                    return Some(client);
+                }
+                client.dismiss(&Answer::shutting_down()).await;
+                return None;
+            }
             alive = client.listen() => if !alive {
                 return None;
             },

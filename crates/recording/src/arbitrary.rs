@@ -140,6 +140,7 @@ fn of_data_plane(variant: usize, f: &Fields) -> Event {
                 PinCause::CursorWithHold,
                 PinCause::AdvisoryLock,
                 PinCause::Unknown,
+                PinCause::ReplicationSlot,
             ]),
             statement: f.statement(),
         },

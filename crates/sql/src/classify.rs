@@ -1,5 +1,6 @@
 //! Kind and session effect of each statement in a string, from its words as they pass.
 
+use crate::functions;
 use crate::kind::{Effects, Kind, SessionEffect};
 use crate::lexer::{Lexer, Token, TokenKind};
 
@@ -17,7 +18,12 @@ struct Here {
     /// Open parentheses.
     depth: u32,
     head: Head,
+    /// Another statement may stand in it: `EXPLAIN …`, `CREATE TABLE … AS …`.
+    is_made_of_others: bool,
 }
+
+/// The beginning of a statement.
+const HERE: Here = Here { depth: 0, head: Head::Begin, is_made_of_others: false };
 
 /// How much of the statement's beginning is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,10 +34,8 @@ enum Head {
     With,
     /// The verb, whose next word decides (`SET LOCAL`, `ROLLBACK TO`).
     Verb(Verb),
-    /// `SELECT …`: `INTO TEMP` may follow.
+    /// `SELECT …`: `INTO` may follow, which makes a table.
     Select,
-    /// `SELECT … INTO`.
-    SelectInto,
     /// Nothing more to learn but from functions.
     Known,
 }
@@ -42,7 +46,6 @@ enum Verb {
     Set,
     Prepare,
     Rollback,
-    Create,
     Declare,
     /// `DECLARE … WITH`.
     DeclareWith,
@@ -50,7 +53,7 @@ enum Verb {
 
 impl Classifier {
     pub(crate) fn new() -> Self {
-        Self { first: None, effects: Effects::NONE, here: Here { depth: 0, head: Head::Begin } }
+        Self { first: None, effects: Effects::NONE, here: HERE }
     }
 
     /// Kind of the first statement, and the effects of all.
@@ -60,7 +63,17 @@ impl Classifier {
 
     /// A statement ended.
     pub(crate) fn separator(&mut self) {
-        self.here = Here { depth: 0, head: Head::Begin };
+        self.here = HERE;
+    }
+
+    /// An identifier in quotes, with them.
+    pub(crate) fn quoted(&mut self, identifier: &[u8], behind: Lexer<'_>) {
+        self.other(b'"');
+        match identifier {
+            [b'"', name @ .., b'"'] => self.function(name, behind),
+            // `U&"…"` may spell any name.
+            _ => self.effects = self.effects.with(SessionEffect::Anything),
+        }
     }
 
     /// A token that is not a word.
@@ -71,9 +84,8 @@ impl Classifier {
             _ if self.here.head == Head::Begin => self.begin(Kind::Other, Head::Known),
             _ => {}
         }
-        // `SELECT … INTO "x"`, `SET "x" = 1`: no word that could decide otherwise.
+        // `SET "x" = 1`: no word that could decide otherwise.
         match self.here.head {
-            Head::SelectInto => self.here.head = Head::Known,
             Head::Verb(Verb::Set) if byte == b'"' => self.leave(SessionEffect::Set),
             Head::Verb(Verb::Prepare) if byte == b'"' => self.leave(SessionEffect::Prepare),
             _ => {}
@@ -85,6 +97,9 @@ impl Classifier {
         match self.here.head {
             Head::Begin => self.verb(word),
             Head::With => {
+                if self.here.depth > 0 && matches!(word, b"insert" | b"merge") {
+                    self.effects = self.effects.with(SessionEffect::SequenceUse);
+                }
                 if self.here.depth == 0
                     && matches!(word, b"select" | b"insert" | b"update" | b"delete" | b"merge")
                 {
@@ -94,15 +109,13 @@ impl Classifier {
             Head::Verb(verb) => self.after_verb(verb, word),
             Head::Select => {
                 if word == b"into" {
-                    self.here.head = Head::SelectInto;
+                    self.leave(SessionEffect::Anything);
                 }
             }
-            Head::SelectInto => match word {
-                b"temp" | b"temporary" | b"pg_temp" => self.leave(SessionEffect::TemporaryTable),
-                b"local" | b"global" => {}
-                _ => self.here.head = Head::Known,
-            },
             Head::Known => {}
+        }
+        if word == b"execute" && self.here.is_made_of_others {
+            self.effects = self.effects.with(SessionEffect::Execute);
         }
         self.function(word, behind);
     }
@@ -110,6 +123,10 @@ impl Classifier {
     fn begin(&mut self, kind: Kind, head: Head) {
         self.first.get_or_insert(kind);
         self.here.head = head;
+        self.here.is_made_of_others = matches!(kind, Kind::Explain | Kind::Ddl);
+        if !kind.is_plain() {
+            self.effects = self.effects.with(SessionEffect::Anything);
+        }
     }
 
     fn leave(&mut self, effect: SessionEffect) {
@@ -123,14 +140,15 @@ impl Classifier {
             b"set" => self.begin(Kind::Set, Head::Verb(Verb::Set)),
             b"prepare" => self.here.head = Head::Verb(Verb::Prepare),
             b"rollback" => self.here.head = Head::Verb(Verb::Rollback),
-            b"create" => self.begin(Kind::Ddl, Head::Verb(Verb::Create)),
             b"declare" => self.begin(Kind::Cursor, Head::Verb(Verb::Declare)),
-            b"do" => self.settle(Kind::Call, SessionEffect::Unknown),
+            // Its body may set anything, by whatever names.
+            b"do" => self.settle(Kind::Call, SessionEffect::Set),
             b"load" => self.settle(Kind::Other, SessionEffect::Unknown),
             b"listen" => self.settle(Kind::Notify, SessionEffect::Listen),
             b"unlisten" => self.settle(Kind::Notify, SessionEffect::Release),
             b"close" => self.settle(Kind::Cursor, SessionEffect::Release),
             b"drop" => self.settle(Kind::Ddl, SessionEffect::Release),
+            b"show" => self.settle(Kind::Show, SessionEffect::ReadsSettings),
             b"reset" => self.settle(Kind::Reset, SessionEffect::Set),
             b"execute" => self.settle(Kind::Execute, SessionEffect::Execute),
             b"deallocate" => self.tidy(Kind::Deallocate),
@@ -166,18 +184,6 @@ impl Classifier {
             (Verb::Rollback, b"to") => self.begin(Kind::Savepoint, Head::Known),
             (Verb::Rollback, b"prepared") => self.begin(Kind::Other, Head::Known),
             (Verb::Rollback, _) => self.begin(Kind::Rollback, Head::Known),
-            (Verb::Create, b"temp" | b"temporary" | b"pg_temp") => {
-                self.leave(SessionEffect::TemporaryTable);
-            }
-            // `CREATE [OR REPLACE] [GLOBAL | LOCAL] TEMP`,
-            // `CREATE TABLE [IF NOT EXISTS] pg_temp.x`.
-            (
-                Verb::Create,
-                b"or" | b"replace" | b"local" | b"global" | b"table" | b"view" | b"sequence"
-                | b"function" | b"procedure" | b"type" | b"domain" | b"if" | b"not" | b"exists"
-                | b"recursive",
-            ) => {}
-            (Verb::Create, _) => self.here.head = Head::Known,
             // `WITH HOLD` stands before `FOR`; what follows is the query.
             (Verb::Declare, b"with") => self.here.head = Head::Verb(Verb::DeclareWith),
             (Verb::Declare, b"for") => self.here.head = Head::Known,
@@ -187,24 +193,13 @@ impl Classifier {
         }
     }
 
-    /// Functions with a session effect, wherever they are called.
+    /// Built-in functions and views with a session effect, wherever they are named.
     fn function(&mut self, word: &[u8], behind: Lexer<'_>) {
-        if word.len() < 10 {
-            return;
-        }
-        let effect = match word {
-            b"pg_advisory_lock"
-            | b"pg_advisory_lock_shared"
-            | b"pg_try_advisory_lock"
-            | b"pg_try_advisory_lock_shared" => SessionEffect::AdvisoryLock,
-            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
-                SessionEffect::Release
-            }
-            b"set_config" if ends_in_true(behind) => SessionEffect::SetLocal,
-            b"set_config" => SessionEffect::Set,
-            _ => return,
-        };
-        if is_call(behind) {
+        let Some(effect) = functions::effect(word) else { return };
+        let is_named = effect == SessionEffect::ReadsStatementNames || is_call(behind);
+        if is_named {
+            let is_local = effect == SessionEffect::Set && ends_in_true(behind);
+            let effect = if is_local { SessionEffect::SetLocal } else { effect };
             self.effects = self.effects.with(effect);
         }
     }
@@ -225,10 +220,10 @@ pub(crate) fn is_call(mut behind: Lexer<'_>) -> bool {
 }
 
 /// Whether the last argument of the call is `true`: of `set_config` that means "this transaction
-/// only". A parameter may be either, so it counts as lasting.
+/// only". A parameter or an expression may be either, so it counts as lasting.
 pub(crate) fn ends_in_true(mut behind: Lexer<'_>) -> bool {
     let mut depth = 0_u32;
-    let mut last: Option<Token> = None;
+    let mut last: [Option<Token>; 2] = [None; 2];
     for token in behind.by_ref() {
         if token.is_byte(b'(') {
             depth += 1;
@@ -238,13 +233,15 @@ pub(crate) fn ends_in_true(mut behind: Lexer<'_>) -> bool {
                 break;
             }
         }
-        last = Some(token);
+        last = [Some(token), last[0]];
     }
-    last.is_some_and(|token| match token.kind {
-        TokenKind::Word => behind.is_word(token, "true"),
-        TokenKind::String => ["'t'", "'true'"]
-            .iter()
-            .any(|text| behind.bytes(token).eq_ignore_ascii_case(text.as_bytes())),
-        _ => false,
-    })
+    let [Some(token), Some(before)] = last else { return false };
+    before.is_byte(b',')
+        && match token.kind {
+            TokenKind::Word => behind.is_word(token, "true"),
+            TokenKind::String => ["'t'", "'true'"]
+                .iter()
+                .any(|text| behind.bytes(token).eq_ignore_ascii_case(text.as_bytes())),
+            _ => false,
+        }
 }

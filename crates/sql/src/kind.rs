@@ -58,6 +58,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether statements of this kind do nothing to their session but what their settings,
+    /// functions and relations do.
+    pub(crate) fn is_plain(self) -> bool {
+        !matches!(
+            self,
+            Self::Ddl
+                | Self::Explain
+                | Self::Execute
+                | Self::Call
+                | Self::Maintenance
+                | Self::Other
+        )
+    }
+
+    /// Whether statements of this kind take numbers from sequences, if columns' defaults do.
+    #[must_use]
+    pub fn may_use_sequences(self) -> bool {
+        matches!(self, Self::Insert | Self::Merge | Self::Copy | Self::Execute | Self::Call)
+    }
+
     /// By the first keyword, in lower case.
     pub(crate) fn of_keyword(word: &[u8]) -> Self {
         match word {
@@ -116,13 +136,26 @@ pub enum SessionEffect {
     AdvisoryLock,
     /// What undoes one of these: `DROP`, `CLOSE`, `UNLISTEN`, `DISCARD`, `pg_advisory_unlock`.
     Release,
-    /// A `DO` block or `LOAD`: its session effects cannot be known from the text.
+    /// Something that cannot be asked about afterwards: `LOAD`, `setseed`, a `dblink` connection.
     Unknown,
+    /// Perhaps any of these that can be asked about: DDL, `CALL`, `DO`, `EXPLAIN`, `SELECT … INTO`,
+    /// functions that run SQL which they are given as text.
+    Anything,
+    /// A temporary replication slot.
+    ReplicationSlot,
+    /// What this session's sequences gave last is looked at: `lastval`, `currval`.
+    SequenceRead,
+    /// A number is taken from a sequence: `nextval`, `setval`, an `INSERT` within `WITH`.
+    SequenceUse,
+    /// Settings are looked at by name: `current_setting`, `SHOW`.
+    ReadsSettings,
+    /// The names of prepared statements are looked at (`pg_prepared_statements`).
+    ReadsStatementNames,
 }
 
 /// A set of effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Effects(u16);
+pub struct Effects(u32);
 
 impl Effects {
     /// No effect.
@@ -158,7 +191,7 @@ impl Effects {
         Self(self.0 | others.0)
     }
 
-    fn bit(effect: SessionEffect) -> u16 {
+    fn bit(effect: SessionEffect) -> u32 {
         1 << effect as u16
     }
 }

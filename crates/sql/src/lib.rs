@@ -19,6 +19,8 @@
 mod canon;
 mod classify;
 mod comment;
+mod functions;
+mod identifiers;
 mod kind;
 mod lexer;
 mod normalise;
@@ -28,8 +30,9 @@ mod settings;
 mod skeleton;
 
 pub use comment::comment_tags;
+pub use identifiers::{Identifier, identifiers};
 pub use kind::{Effects, Kind, SessionEffect};
 pub use normalise::normalise;
 pub use read::{Statement, fingerprint, read};
-pub use settings::{Restored, Touched, settings};
+pub use settings::{Restored, Touched, body_settings, settings};
 pub use skeleton::skeleton;

@@ -3,6 +3,7 @@
 use crate::canon::Canon;
 use crate::classify::Classifier;
 use crate::kind::{Effects, Kind};
+use crate::lexer::TokenKind;
 use crate::pieces::{Literal, Piece, Pieces};
 
 /// What can be told of a statement from its text.
@@ -49,7 +50,10 @@ pub fn read(text: &str) -> Statement {
             Piece::Other(token) => {
                 let bytes = lexer.bytes(token);
                 canon.token(bytes);
-                classifier.other(bytes.first().copied().unwrap_or_default());
+                match token.kind {
+                    TokenKind::Quoted => classifier.quoted(bytes, lexer),
+                    _ => classifier.other(bytes.first().copied().unwrap_or_default()),
+                }
             }
         }
     }

@@ -29,6 +29,9 @@ pub struct Touched {
     pub restored: Restored,
     /// Whether a setting is changed for the session whose name cannot be known.
     pub unknown: bool,
+    /// Whether that is so because its name is computed (`set_config(a || b, …)`), and not because
+    /// SQL is run that cannot be read.
+    pub computed: bool,
 }
 
 impl Touched {
@@ -50,14 +53,42 @@ impl Touched {
 #[must_use]
 pub fn settings(text: &str) -> Touched {
     let mut touched = Touched::default();
+    read(text, Place::Statements, &mut touched);
+    touched
+}
+
+/// Reads the body of a function or of a `DO` block: SQL, or a language in which it is embedded.
+#[must_use]
+pub fn body_settings(body: &str) -> Touched {
+    let mut touched = Touched::default();
+    read(body, Place::Body, &mut touched);
+    touched
+}
+
+/// Where a text stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Statements, separated by `;`.
+    Statements,
+    /// A body, in which a statement may begin anywhere, and be made of strings.
+    Body,
+}
+
+fn read(text: &str, place: Place, touched: &mut Touched) {
     let mut lexer = Lexer::new(text);
     let mut at_start = true;
+    let mut is_do = false;
     while let Some(token) = lexer.next() {
-        if at_start {
+        is_do = lexer.is_word(token, "do") && at_start || is_do && !at_start;
+        let is_body = place == Place::Body || is_do;
+        if is_body {
+            read_in_body(lexer, token, touched);
+        }
+        if at_start || place == Place::Body {
             if lexer.is_word(token, "set") {
-                set(lexer, &mut touched);
+                set(lexer, touched);
             } else if lexer.is_word(token, "reset") {
-                reset(lexer, &mut touched);
+                reset(lexer, touched);
             } else if lexer.is_word(token, "discard") {
                 let all = lexer.clone().next();
                 if all.is_some_and(|all| lexer.is_word(all, "all")) {
@@ -65,15 +96,50 @@ pub fn settings(text: &str) -> Touched {
                 }
             }
         }
-        if lexer.is_word(token, "set_config") && is_call(lexer) {
-            set_config(lexer, &mut touched);
+        if is_name(lexer, token, "set_config") && is_call(lexer) {
+            set_config(lexer, touched);
         }
         if lexer.is_word(token, "default") {
             touched.restore(Restored::Some);
         }
         at_start = token.is_byte(b';');
     }
-    touched
+}
+
+/// What stands in a body only: strings that may be statements, and `EXECUTE` of what cannot be
+/// read.
+fn read_in_body(lexer: Lexer<'_>, token: Token, touched: &mut Touched) {
+    if token.kind == TokenKind::String {
+        read(&content_of(lexer.text(token)), Place::Body, touched);
+    }
+    if lexer.is_word(token, "execute") {
+        let mut behind = lexer;
+        let next = behind.next();
+        let is_format = next.is_some_and(|next| lexer.is_word(next, "format"));
+        let what = if is_format { behind.nth(1) } else { next };
+        let is_read = what.is_some_and(|what| {
+            // `EXECUTE FUNCTION`, of a trigger.
+            what.kind == TokenKind::String
+                || ["function", "procedure", "on"].iter().any(|word| lexer.is_word(what, word))
+        });
+        touched.unknown |= !is_read;
+    }
+}
+
+/// What stands between the quotes of a string.
+fn content_of(string: &str) -> String {
+    if let Some((tag, rest)) = string.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
+        let end = format!("${tag}$");
+        return rest.strip_suffix(end.as_str()).unwrap_or(rest).to_owned();
+    }
+    let inner = string.find('\'').map_or(string, |open| &string[open + 1..]);
+    inner.strip_suffix('\'').unwrap_or(inner).replace("''", "'")
+}
+
+fn is_name(lexer: Lexer<'_>, token: Token, name: &str) -> bool {
+    lexer.is_word(token, name)
+        || (token.kind == TokenKind::Quoted
+            && lexer.bytes(token) == format!("\"{name}\"").as_bytes())
 }
 
 /// What follows `SET`.
@@ -135,7 +201,10 @@ fn set_config(mut lexer: Lexer<'_>, touched: &mut Touched) {
     touched.restore(Restored::Some);
     match literal.and_then(|token| lexer.plain_string(token)) {
         Some(name) if ends => touched.add(lasting, &[&name.to_ascii_lowercase()]),
-        _ => touched.unknown |= lasting,
+        _ => {
+            touched.unknown |= lasting;
+            touched.computed |= lasting;
+        }
     }
 }
 
@@ -241,5 +310,25 @@ mod tests {
         assert!(check("SELECT set_config(name, 'x', false) FROM t", &[]).unknown);
         assert!(check("SELECT set_config('a' || 'b', 'x', false)", &[]).unknown);
         assert!(check("SELECT set_config(E'a', 'x', false)", &[]).unknown);
+    }
+
+    #[test]
+    fn names_in_bodies() {
+        let cases = [
+            ("begin set work_mem = '1MB'; end", "work_mem"),
+            ("begin perform set_config('app.x', v, false); end", "app.x"),
+            ("begin execute 'set app.y to ' || quote_literal(v); end", "app.y"),
+            ("begin execute format('set local app.z to %L', v); end", ""),
+            ("begin execute $q$select set_config('app.q', '1', false)$q$; end", "app.q"),
+        ];
+        for (body, expected) in cases {
+            let touched = body_settings(body);
+            assert_eq!(touched.names.join(" "), expected, "{body}");
+            assert!(!touched.unknown, "{body}");
+        }
+        assert!(body_settings("begin execute what; end").unknown);
+        assert!(!body_settings("create trigger t execute function f()").unknown);
+        assert_eq!(settings("do $$begin set a.b = 1; end$$; select 1").names, ["a.b"]);
+        assert_eq!(settings("do 'begin execute ''reset role''; end'").names, ["role"]);
     }
 }

@@ -131,7 +131,7 @@ pub struct Database {
     pub owner: Credentials,
     /// Where the server listens.
     pub address: Address,
-    superuser_url: String,
+    pub(crate) superuser_url: String,
 }
 
 impl Database {

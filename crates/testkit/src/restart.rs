@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use platform::postgres::RunFolder;
 use tokio::process::Command;
 
 use crate::TestPostgres;
@@ -25,10 +26,12 @@ pub enum Shutdown {
 #[derive(Debug)]
 pub struct Switch {
     pg_ctl: PathBuf,
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     sockets: PathBuf,
-    log: PathBuf,
-    port: u16,
+    pub(crate) log: PathBuf,
+    pub(crate) port: u16,
+    /// Whose processes its server's are to be known as.
+    pub(crate) run_folder: Option<PathBuf>,
     /// The server's user and group.
     owner: (u32, u32),
     started: bool,
@@ -53,6 +56,7 @@ impl TestPostgres {
             port: cluster.port(),
             owner: (owner.uid(), owner.gid()),
             started: false,
+            run_folder: None,
             data,
         }
     }
@@ -77,25 +81,40 @@ impl Switch {
     /// # Panics
     /// If it does not start.
     pub async fn start(&mut self) {
-        let options = format!("-p {} -k {}", self.port, self.sockets.display());
-        let log = self.log.display().to_string();
-        self.run(&["start", "-w", "-l", &log, "-o", &options]).await;
-        self.started = true;
+        self.try_start().await.unwrap_or_else(|said| panic!("{said}"));
     }
 
-    async fn run(&self, arguments: &[&str]) {
+    pub(crate) async fn try_start(&mut self) -> Result<(), String> {
+        let options = format!("-p {} -k {}", self.port, self.sockets.display());
+        let log = self.log.display().to_string();
+        self.try_run(&["start", "-w", "-l", &log, "-o", &options]).await?;
+        self.started = true;
+        Ok(())
+    }
+
+    pub(crate) async fn run(&self, arguments: &[&str]) {
+        self.try_run(arguments).await.unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    async fn try_run(&self, arguments: &[&str]) -> Result<(), String> {
         let mut command = Command::new(&self.pg_ctl);
         // A server that inherits our pipes keeps them open for as long as it lives.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.arg("-D").arg(&self.data).args(arguments).stdin(Stdio::null());
+        // Many tests start one at the same time, on whatever machine.
+        command.env("PGCTLTIMEOUT", "600");
+        command.envs(self.run_folder.iter().map(|folder| (RunFolder::VARIABLE, folder)));
         self.become_owner(command.as_std_mut());
         let status = command.status().await.expect("pg_ctl runs");
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        assert!(status.success(), "pg_ctl {arguments:?}: {status}\n{log}");
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("pg_ctl {arguments:?}: {status}\n{log}")),
+        }
     }
 
     /// PostgreSQL refuses to run as root.
-    fn become_owner(&self, command: &mut std::process::Command) {
+    pub(crate) fn become_owner(&self, command: &mut std::process::Command) {
         use std::os::unix::process::CommandExt;
         command.uid(self.owner.0).gid(self.owner.1).current_dir(Path::new("/"));
     }

@@ -46,8 +46,7 @@ pub enum Event {
         /// Which server connection.
         backend: BackendPid,
     },
-    /// A session keeps its server connection between transactions, because of a statement it ran,
-    /// until `SessionUnpinned` or its end.
+    /// A session keeps its server connection, until `SessionUnpinned` or its end.
     SessionPinned {
         /// Since when: told once PostgreSQL has confirmed it.
         at: Micros,
@@ -192,7 +191,7 @@ impl Event {
 /// Why a session cannot give its server connection back after a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PinCause {
-    /// `SET` of a session parameter.
+    /// `SET`.
     Set,
     /// SQL-level `PREPARE`.
     Prepare,
@@ -204,8 +203,10 @@ pub enum PinCause {
     CursorWithHold,
     /// A session-level advisory lock.
     AdvisoryLock,
-    /// A procedural block or anything whose session effects cannot be known.
+    /// Anything whose effects on the session cannot be asked about.
     Unknown,
+    /// A temporary replication slot.
+    ReplicationSlot,
 }
 
 /// A statement that names its trace (`/*traceparent='00-…'*/`, the format of sqlcommenter) has come

@@ -218,6 +218,18 @@ pub struct Report<'a> {
     pub message: &'a [u8],
     /// What the user might do.
     pub hint: &'a [u8],
+    /// The function of the server's source that raised it, by which drivers tell some errors apart.
+    pub routine: &'a [u8],
+}
+
+/// The fields of an `ErrorResponse` or `NoticeResponse`, each with its text; of a message that
+/// breaks off, those that came before.
+pub fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut cursor = Cursor::new(body);
+    std::iter::from_fn(move || {
+        let field = cursor.u8().filter(|field| *field != 0)?;
+        Some((field, cursor.text()?))
+    })
 }
 
 impl<'a> Report<'a> {
@@ -225,16 +237,15 @@ impl<'a> Report<'a> {
     /// off yields what came before.
     #[must_use]
     pub fn read(body: &'a [u8]) -> Self {
-        let mut cursor = Cursor::new(body);
         let mut report = Self::default();
-        while let Some(field) = cursor.u8().filter(|field| *field != 0) {
-            let Some(text) = cursor.text() else { break };
+        for (field, text) in fields(body) {
             match field {
                 b'S' if report.severity.is_empty() => report.severity = text,
                 b'V' => report.severity = text,
                 b'C' => report.code = text,
                 b'M' => report.message = text,
                 b'H' => report.hint = text,
+                b'R' => report.routine = text,
                 _ => {}
             }
         }
@@ -265,6 +276,7 @@ impl<'a> Report<'a> {
                 (b'C', self.code),
                 (b'M', self.message),
                 (b'H', self.hint),
+                (b'R', self.routine),
             ];
             for (field, text) in fields {
                 if !text.is_empty() {

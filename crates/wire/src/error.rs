@@ -4,18 +4,21 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The length word of a message is below 4 or above the limit: the stream is lost.
-    #[error("message {:?} cannot be {length} bytes long (at most {limit})", char::from(*.tag))]
+    #[error(
+        "invalid message length {length} of message type {:?} (4 to {} are valid)",
+        char::from(*.tag), .limit - 1
+    )]
     Length {
         /// The message's kind.
         tag: u8,
         /// What its length word says.
-        length: usize,
-        /// What would be accepted.
-        limit: usize,
+        length: u32,
+        /// The first length that is too large.
+        limit: u32,
     },
     /// The length word of a startup packet is out of bounds.
-    #[error("a startup packet cannot be {0} bytes long")]
-    StartupLength(usize),
+    #[error("invalid length of startup packet: {0}")]
+    StartupLength(u32),
     /// The client speaks a protocol that is not version 3.
     #[error("protocol {major}.{minor} is not supported, only 3.x")]
     Version {

@@ -6,7 +6,7 @@
 //! message how much of it must be in hand before it is told, and gets the rest in pieces as they
 //! come.
 
-use crate::{Error, cursor::Cursor};
+use crate::{Error, cursor::Cursor, frontend};
 
 /// Tag byte and length word.
 pub const HEADER: usize = 5;
@@ -72,13 +72,23 @@ pub struct Scanner {
     /// Bytes of the present message that were not scanned yet; 0 between messages.
     left: u32,
     limit: u32,
+    /// Whether each kind of message has a limit of its own, as the server has for a client's.
+    is_of_client: bool,
 }
 
 impl Scanner {
     /// A stream that begins with a message; a message may have `limit` bytes with its header.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { tag: 0, total: 0, left: 0, limit: small(limit.min(MESSAGE_MAX)) }
+        let limit = small(limit.min(MESSAGE_MAX));
+        Self { tag: 0, total: 0, left: 0, limit, is_of_client: false }
+    }
+
+    /// A client's stream, which begins with a message: none may be longer than PostgreSQL takes of
+    /// its kind ([`frontend::length_max`]).
+    #[must_use]
+    pub fn of_client() -> Self {
+        Self { is_of_client: true, ..Self::new(MESSAGE_MAX) }
     }
 
     /// Whether the stream stands between two messages.
@@ -148,13 +158,26 @@ impl Scanner {
         Step::Piece(Piece { tag: self.tag, part, len, total: self.total as usize })
     }
 
+    #[inline]
     fn check(&self, tag: u8, length: i32) -> Result<usize, Error> {
-        let limit = self.limit as usize;
-        let length = usize::try_from(length).unwrap_or(0);
+        let length = length.cast_unsigned();
+        if (4..=frontend::SMALL_LENGTH_MAX).contains(&length) && length < self.limit {
+            return Ok(length as usize + 1);
+        }
+        self.check_large(tag, length)
+    }
+
+    fn check_large(&self, tag: u8, length: u32) -> Result<usize, Error> {
+        let is_small = (4..=frontend::SMALL_LENGTH_MAX).contains(&length);
+        let limit = if self.is_of_client && !is_small {
+            self.limit.min(frontend::length_max(tag) + 1)
+        } else {
+            self.limit
+        };
         if length < 4 || length >= limit {
             return Err(Error::Length { tag, length, limit });
         }
-        Ok(length + 1)
+        Ok(length as usize + 1)
     }
 }
 

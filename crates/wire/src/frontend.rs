@@ -36,6 +36,34 @@ pub mod tag {
     pub const TERMINATE: u8 = b'X';
 }
 
+/// The largest length word of a message that is never long (`PQ_SMALL_MESSAGE_LIMIT`).
+pub const SMALL_LENGTH_MAX: u32 = 10_000;
+
+/// The largest length word of a message of authentication (`PG_MAX_AUTH_TOKEN_LENGTH`): a password
+/// may have 65,530 bytes.
+pub const PASSWORD_LENGTH_MAX: u32 = 65_535;
+
+/// The largest length word of any other message (`PQ_LARGE_MESSAGE_LIMIT`).
+const LARGE_LENGTH_MAX: u32 = 0x3fff_fffe;
+
+/// The largest length word that PostgreSQL takes of a client's message of this kind.
+#[must_use]
+pub fn length_max(message: u8) -> u32 {
+    match message {
+        tag::CLOSE
+        | tag::COPY_DONE
+        | tag::COPY_FAIL
+        | tag::DESCRIBE
+        | tag::EXECUTE
+        | tag::FLUSH
+        | tag::SYNC
+        | tag::TERMINATE => SMALL_LENGTH_MAX,
+        tag::PASSWORD => PASSWORD_LENGTH_MAX,
+        // And of a kind that there is not, which is refused for that.
+        _ => LARGE_LENGTH_MAX,
+    }
+}
+
 /// `Parse`: prepares a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parse<'a> {
@@ -60,7 +88,8 @@ impl<'a> Parse<'a> {
         let mut cursor = Cursor::new(body);
         let (name, query) = (cursor.text()?, cursor.text()?);
         let types = cursor.rest();
-        let count = usize::try_from(cursor.i16()?).ok()?;
+        // PostgreSQL takes a negative count for none.
+        let count = usize::try_from(cursor.i16()?).unwrap_or(0);
         (cursor.rest().len() == count * 4).then_some(Self { name, query, types })
     }
 

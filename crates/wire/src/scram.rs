@@ -161,10 +161,12 @@ impl Keys {
             .map(|text| Zeroizing::new(text.as_bytes().to_vec()));
         let password = prepared.as_deref().map_or(password, Vec::as_slice);
         // Hi(): the XOR of a chain of HMACs.
-        let mut link = Key::new(sign(password, &[&salting.salt[..], &[0, 0, 0, 1]].concat()));
+        // Keyed once: a long password is hashed each time.
+        let mac = keyed(password);
+        let mut link = Key::new(finish(&mac, &[&salting.salt[..], &[0, 0, 0, 1]].concat()));
         let mut salted = link.clone();
         for _ in 1..salting.iterations {
-            link = Key::new(sign(password, &*link.0));
+            link = Key::new(finish(&mac, &*link.0));
             salted = salted.xor(&link);
         }
         Self { client: salted.sign(b"Client Key"), server: salted.sign(b"Server Key") }
@@ -244,10 +246,18 @@ impl Verifier {
     }
 }
 
-fn sign(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn finish(mac: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+    let mut mac = mac.clone();
     mac.update(message);
     mac.finalize().into_bytes().into()
+}
+
+fn sign(key: &[u8], message: &[u8]) -> [u8; 32] {
+    finish(&keyed(key), message)
 }
 
 #[cfg(test)]

@@ -73,11 +73,9 @@ impl<'a> Session<'a> {
 /// [`Error::StartupLength`] if it is too short to be one or too long to be accepted.
 pub fn length(input: &[u8]) -> Result<Option<usize>, Error> {
     let Some(length) = Cursor::new(input).i32() else { return Ok(None) };
-    let length = usize::try_from(length).unwrap_or(0);
-    if (8..=PACKET_MAX).contains(&length) {
-        Ok(Some(length))
-    } else {
-        Err(Error::StartupLength(length))
+    match usize::try_from(length) {
+        Ok(length) if (8..=PACKET_MAX).contains(&length) => Ok(Some(length)),
+        _ => Err(Error::StartupLength(length.cast_unsigned())),
     }
 }
 
@@ -187,6 +185,10 @@ pub fn join_options(arguments: &[Vec<u8>]) -> Vec<u8> {
     for argument in arguments {
         if !options.is_empty() {
             options.push(b' ');
+        }
+        if argument.is_empty() {
+            // Only the last one can be: it was a backslash with nothing behind it.
+            options.push(b'\\');
         }
         for byte in argument {
             if byte.is_ascii_whitespace() || matches!(byte, b'\\' | 0x0b) {

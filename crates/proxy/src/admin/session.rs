@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use trace::SqlState;
 use wire::backend::{self, Report, tag as reply};
 use wire::cursor::Cursor;
-use wire::frame::body;
+use wire::frame::{HEADER, body};
 use wire::frontend::{self, Execute, Parse, Target, tag};
 
 use super::Rank;
@@ -103,8 +103,10 @@ impl Session {
 
     /// Does all that is in hand.
     async fn hear(&mut self) -> Result<(), Over> {
-        while let Some(piece) = self.client.inbox.step(|_, total| total.min(MESSAGE_MAX))? {
-            if piece.len < piece.total {
+        // One that is too long is not awaited.
+        let want = |_, total| if total > MESSAGE_MAX { HEADER } else { total };
+        while let Some(piece) = self.client.inbox.step(want)? {
+            if piece.total > MESSAGE_MAX {
                 let text = "surgetank: a message too long for the admin database";
                 return Err(Over::With(Answer::new(SqlState::PROTOCOL_VIOLATION, text)));
             }
@@ -260,6 +262,7 @@ impl Session {
             code: SqlState::PROTOCOL_VIOLATION.as_str().as_bytes(),
             message: text.as_bytes(),
             hint: b"",
+            routine: b"",
         }
         .put_error(out);
     }

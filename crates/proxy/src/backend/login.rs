@@ -11,12 +11,11 @@ use wire::frontend;
 use wire::scram::client::{Hello, Password, Proven, Secret};
 use wire::scram::{MECHANISM, MECHANISM_PLUS};
 
-use super::{Backend, CancelKey, OpenError, Opening, ServerState, Slot};
+use super::{AskedSettings, Backend, CancelKey, OpenError, Opening, Outdated, ServerState, Slot};
 use crate::Endpoint;
 use crate::access::{Credential, md5};
 use crate::buffer::Inbox;
 use crate::settings::{APPLICATION_NAME, OUR_NAME, Reported};
-use crate::statements::ServerStatements;
 use crate::stream::Stream;
 use crate::tls::{self, Attempt};
 
@@ -251,15 +250,13 @@ impl Login<'_> {
         Ok(Box::new(Backend {
             stream: self.stream,
             inbox: self.inbox,
-            state: ServerState {
-                statements: ServerStatements::default(),
-                settings: Some(settings.only_name(OUR_NAME)),
-                reported: settings.reported(self.reported),
-            },
+            state: ServerState::new(settings.only_name(OUR_NAME), settings.reported(self.reported)),
             cancel_key: Arc::new(cancel_key),
             key: Arc::clone(key),
             worker: *worker,
             rested: journal.now(),
+            outdated: Outdated::default(),
+            asked: AskedSettings::default(),
             slot,
         }))
     }
@@ -280,12 +277,12 @@ impl Login<'_> {
                     return Ok(message);
                 }
                 Some(piece) => {
-                    let error = wire::Error::Length {
-                        tag: piece.tag,
-                        length: piece.total,
-                        limit: LOGIN_MESSAGE_MAX,
-                    };
-                    return Err(self.malformed(&error));
+                    let text = format!(
+                        "message {:?} of {} bytes is longer than {LOGIN_MESSAGE_MAX} bytes",
+                        char::from(piece.tag),
+                        piece.total
+                    );
+                    return Err(senseless(endpoint, &text));
                 }
                 None => {}
             }

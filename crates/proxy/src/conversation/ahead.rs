@@ -25,14 +25,19 @@ impl Conversation {
     }
 
     /// Whether what the client says must wait.
+    #[inline]
     pub(crate) fn holds_back(&self) -> bool {
+        self.is_ahead() && self.holds_back_behind()
+    }
+
+    fn holds_back_behind(&self) -> bool {
         let is_request_whole = self.batch == Batch::None && !self.pending.is_empty();
         // With a Sync of its own, an error in it would not keep the request from running.
         let has_sync = || {
             let ahead = self.expected.iter().skip_while(|expect| **expect == Expect::Aside);
             ahead.take(self.ahead).any(|expect| *expect == Expect::Sync)
         };
-        self.is_ahead() && (is_request_whole || has_sync())
+        is_request_whole || has_sync()
     }
 
     /// The server refused what was sent ahead; `true` if that was its purpose.
@@ -55,7 +60,7 @@ impl Conversation {
             (tag::PARSE_COMPLETE, Some(Expect::Parse(..)))
             | (tag::BIND_COMPLETE, Some(Expect::Bind))
             | (tag::COMMAND_COMPLETE, Some(Expect::Execute))
-            | (tag::CLOSE_COMPLETE, Some(Expect::Close(_))) => {}
+            | (tag::CLOSE_COMPLETE, Some(Expect::Close(..))) => {}
             (tag::READY_FOR_QUERY, Some(Expect::Sync)) => self.transaction = transaction(body),
             _ => return Err(Unexpected),
         }

@@ -2,7 +2,7 @@
 
 use wire::backend::{self, tag};
 
-use crate::statements::StatementId;
+use crate::statements::CopyNumber;
 
 /// An answer that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +15,24 @@ pub(crate) enum Expect {
     Function,
     /// `ReadyForQuery`.
     Sync,
-    /// `ParseComplete`; the statement is on the server once it came.
-    Parse(Option<StatementId>, Shown),
+    /// `ParseComplete`; the copy is on the server once it came. The unnamed one, and one under
+    /// the client's own name, have no number.
+    Parse(Option<CopyNumber>, Shown),
     /// `BindComplete`.
     Bind,
     /// `RowDescription` or `NoData`, a `ParameterDescription` before it.
-    Describe,
+    Describe(Shown),
     /// Rows, then `CommandComplete`, `EmptyQueryResponse` or `PortalSuspended`; or COPY.
     Execute,
-    /// `CloseComplete`.
-    Close(Shown),
-    /// An error, which was provoked.
+    /// `CloseComplete`, of this copy or of whatever the client has named.
+    Close(Option<CopyNumber>, Shown),
+    /// An error, which was provoked ahead of the client's request.
     Failure,
+    /// An error, which was provoked so that the client's batch fails on the server too: the client
+    /// sees one of ours in its place.
+    Refused,
+    /// No answer: from here on a change of the session's names counts.
+    NameChange,
     /// No answer: marks where the client ended its COPY data.
     CopyEnd,
     /// An answer that the proxy gives itself when its turn comes.
@@ -48,9 +54,7 @@ pub(crate) enum Shown {
 /// A reply that the proxy gives in the server's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OurReply {
-    /// The statement is on this server connection already.
-    ParseComplete,
-    /// The name is forgotten; the statement stays, for others.
+    /// The name is forgotten; the copy on the server stays, for others.
     CloseComplete,
 }
 
@@ -58,7 +62,6 @@ impl OurReply {
     /// Appends the message.
     pub(crate) fn put(self, out: &mut Vec<u8>) {
         let tag = match self {
-            Self::ParseComplete => tag::PARSE_COMPLETE,
             Self::CloseComplete => tag::CLOSE_COMPLETE,
         };
         backend::put_bare(out, tag);
@@ -71,6 +74,11 @@ impl Expect {
         matches!(self, Self::Connect | Self::Query | Self::Function | Self::Sync)
     }
 
+    /// Whether it only marks a place among the answers.
+    pub(super) fn is_mark(self) -> bool {
+        matches!(self, Self::CopyEnd | Self::NameChange)
+    }
+
     /// Whether a message may be part of the answer without ending it.
     pub(super) fn includes(self, tag: u8) -> bool {
         match self {
@@ -81,12 +89,14 @@ impl Expect {
                     tag::DATA_ROW | tag::COPY_OUT_RESPONSE | tag::COPY_DATA | tag::COPY_DONE
                 )
             }
-            Self::Describe => tag == tag::PARAMETER_DESCRIPTION,
+            Self::Describe(_) => tag == tag::PARAMETER_DESCRIPTION,
             Self::Sync
             | Self::Parse(..)
             | Self::Bind
-            | Self::Close(_)
+            | Self::Close(..)
             | Self::Failure
+            | Self::Refused
+            | Self::NameChange
             | Self::CopyEnd
             | Self::Ours(_)
             | Self::Aside => false,

@@ -69,10 +69,13 @@ impl Conversation {
             request.first_byte.get_or_insert(now);
         }
         let front = self.expected.front().copied();
-        let shown = match front {
-            Some(Expect::Parse(_, shown) | Expect::Close(shown)) => shown,
-            _ => Shown::Client,
-        };
+        let shown =
+            match front {
+                Some(
+                    Expect::Parse(_, shown) | Expect::Close(_, shown) | Expect::Describe(shown),
+                ) if tag != tag::ERROR_RESPONSE => shown,
+                _ => Shown::Client,
+            };
         match (tag, front) {
             (tag::ERROR_RESPONSE, _) => self.failed(body),
             (tag::READY_FOR_QUERY, Some(expect)) if expect.ends_request() => {
@@ -81,8 +84,8 @@ impl Conversation {
             }
             (tag::PARSE_COMPLETE, Some(Expect::Parse(..)))
             | (tag::BIND_COMPLETE, Some(Expect::Bind))
-            | (tag::CLOSE_COMPLETE, Some(Expect::Close(_)))
-            | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::Describe)) => {
+            | (tag::CLOSE_COMPLETE, Some(Expect::Close(..)))
+            | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::Describe(_))) => {
                 self.advance();
                 if shown == Shown::Nobody {
                     return Ok(Heard { shown, done: None });
@@ -99,6 +102,9 @@ impl Conversation {
                 Some(Expect::Execute | Expect::Query),
             ) => self.copy_begins(),
             (tag::READY_FOR_QUERY, None) if self.uncertain => {}
+            (tag::PARAMETER_DESCRIPTION, Some(Expect::Describe(Shown::Nobody))) => {
+                return Ok(Heard { shown, done: None });
+            }
             // What belongs to a longer answer ends nothing.
             (tag::READY_FOR_QUERY, _) | (_, None) => return Err(Unexpected),
             (_, Some(expect)) if !expect.includes(tag) => return Err(Unexpected),
@@ -106,6 +112,12 @@ impl Conversation {
         }
         self.bytes_out(len);
         Ok(visible)
+    }
+
+    /// Whether the turn of a reply of our own has come.
+    #[inline]
+    pub(crate) fn is_our_turn(&self) -> bool {
+        matches!(self.expected.front(), Some(Expect::Ours(_)))
     }
 
     /// A reply of our own whose turn has come; the caller sends it.
@@ -144,7 +156,13 @@ impl Conversation {
     /// The oldest answer is complete.
     fn advance(&mut self) {
         self.expected.pop_front();
-        while self.expected.front() == Some(&Expect::CopyEnd) {
+        self.pass_marks();
+    }
+
+    /// Passes over what no answer is due for.
+    pub(super) fn pass_marks(&mut self) {
+        while let Some(mark) = self.expected.front().filter(|expect| expect.is_mark()) {
+            self.changes_made += usize::from(*mark == Expect::NameChange);
             self.expected.pop_front();
         }
     }
@@ -184,27 +202,21 @@ impl Conversation {
 
     /// The server discards what it was sent up to the next Sync, a `Query` in between too.
     fn discard_to_sync(&mut self) {
-        self.discard();
-        // What a later batch prepares again will be there.
-        let expected = &self.expected;
-        self.undone.parses.retain(|id| {
-            !expected.iter().any(|it| matches!(it, Expect::Parse(Some(one), _) if one == id))
-        });
-    }
-
-    fn discard(&mut self) {
         while let Some(expect) = self.expected.front().copied() {
             match expect {
                 Expect::Sync => return,
-                Expect::Parse(Some(statement), _) => self.undone.parses.push(statement),
-                Expect::Close(Shown::Nobody) => self.undone.closes = true,
+                Expect::Parse(Some(copy), _) => self.undone.copies.push(copy),
+                Expect::Close(Some(copy), _) => self.undone.closes.push(copy),
+                Expect::Describe(Shown::Nobody) => self.undone.descriptions += 1,
+                Expect::Refused => self.undone.refusals += 1,
+                Expect::NameChange => self.undone.changes += 1,
                 Expect::Query | Expect::Function => self.merge(0),
                 Expect::Connect
                 | Expect::Parse(None, _)
                 | Expect::Bind
-                | Expect::Describe
+                | Expect::Describe(Shown::Client)
                 | Expect::Execute
-                | Expect::Close(Shown::Client)
+                | Expect::Close(None, _)
                 | Expect::Failure
                 | Expect::CopyEnd
                 | Expect::Ours(_)

@@ -3,7 +3,7 @@
 use trace::SqlState;
 
 use super::*;
-use crate::statements::StatementId;
+use crate::statements::CopyNumber;
 
 const NOW: Micros = Micros::from_secs(1);
 
@@ -17,6 +17,10 @@ enum Say {
 }
 use Say::{Client, Server};
 
+fn copy() -> CopyNumber {
+    CopyNumber::parse("5").unwrap()
+}
+
 fn conversation() -> Conversation {
     Conversation::new(SessionId(1), DynoId(1))
 }
@@ -29,15 +33,22 @@ fn client(conversation: &mut Conversation, message: char) {
         'P' => conversation.extended(Some(Expect::Parse(None, Shown::Client)), times),
         // Prepared by us for our own purposes.
         'p' => {
-            let parse = Expect::Parse(Some(StatementId::test(5)), Shown::Nobody);
+            let parse = Expect::Parse(Some(copy()), Shown::Nobody);
             conversation.extended(Some(parse), times);
         }
-        // A Parse that we answer ourselves.
-        'o' => conversation.extended(Some(Expect::Ours(OurReply::ParseComplete)), times),
+        // A Close that we answer ourselves.
+        'o' => conversation.extended(Some(Expect::Ours(OurReply::CloseComplete)), times),
+        // A Close of our own, and a Describe.
+        'k' => conversation.extended(Some(Expect::Close(Some(copy()), Shown::Nobody)), times),
+        'h' => conversation.extended(Some(Expect::Describe(Shown::Nobody)), times),
+        // A message that is to fail.
+        'r' => conversation.extended(Some(Expect::Refused), times),
+        // What was said last changes a name.
+        'n' => return conversation.changes_name(),
         'B' => conversation.extended(Some(Expect::Bind), times),
-        'D' => conversation.extended(Some(Expect::Describe), times),
+        'D' => conversation.extended(Some(Expect::Describe(Shown::Client)), times),
         'E' => conversation.extended(Some(Expect::Execute), times),
-        'C' => conversation.extended(Some(Expect::Close(Shown::Client)), times),
+        'C' => conversation.extended(Some(Expect::Close(None, Shown::Client)), times),
         'H' => conversation.extended(None, times),
         'S' => conversation.sync(times),
         // A query of our own.
@@ -212,7 +223,7 @@ fn our_own_replies_come_in_their_turn() {
     play(&mut conversation, &[Client("PBoBES")]);
     assert_eq!(conversation.our_turn(), None);
     play(&mut conversation, &[Server("12")]);
-    assert_eq!(conversation.our_turn(), Some(OurReply::ParseComplete));
+    assert_eq!(conversation.our_turn(), Some(OurReply::CloseComplete));
     assert_eq!(conversation.our_turn(), None);
     play(&mut conversation, &[Server("2Ci")]);
     assert!(conversation.may_release());
@@ -222,13 +233,37 @@ fn our_own_replies_come_in_their_turn() {
 fn an_error_undoes_what_was_to_be_prepared() {
     let mut conversation = conversation();
     play(&mut conversation, &[Client("PpBoESS"), Server("x")]);
-    assert_eq!(
-        conversation.take_undone(),
-        Undone { parses: vec![StatementId::test(5)], closes: false }
-    );
+    assert_eq!(conversation.take_undone(), Undone { copies: vec![copy()], ..Undone::default() });
     assert_eq!(conversation.our_turn(), None, "our reply is discarded with the rest");
     play(&mut conversation, &[Server("ii")]);
     assert!(conversation.may_release());
+}
+
+#[test]
+fn a_name_changes_once_the_server_has_come_to_it() {
+    let mut conversation = conversation();
+    play(&mut conversation, &[Client("PnhBES")]);
+    assert_eq!(conversation.take_changes(), 0);
+    play(&mut conversation, &[Server("1")]);
+    assert_eq!(conversation.take_changes(), 1);
+    assert!(conversation.hears_description());
+    assert_eq!(server(&mut conversation, 'p').unwrap().shown, Shown::Nobody);
+    assert_eq!(server(&mut conversation, 'T').unwrap().shown, Shown::Nobody);
+    play(&mut conversation, &[Server("2Ci"), Client("n")]);
+    assert_eq!(conversation.take_changes(), 1, "nothing comes before");
+    assert!(conversation.may_release());
+}
+
+#[test]
+fn what_stands_behind_an_error_does_not_count() {
+    let mut conversation = conversation();
+    play(&mut conversation, &[Client("BonkPnhrSPn"), Server("x")]);
+    let undone = conversation.take_undone();
+    assert_eq!((undone.changes, undone.descriptions, undone.refusals), (2, 1, 1));
+    assert_eq!((undone.copies, undone.closes), (vec![], vec![copy()]));
+    assert_eq!(conversation.take_changes(), 0);
+    play(&mut conversation, &[Server("i1")]);
+    assert_eq!(conversation.take_changes(), 1, "of the next batch");
 }
 
 #[test]
@@ -295,7 +330,7 @@ fn with_ahead(expected: &[Expect]) -> Conversation {
     conversation
 }
 
-const BEGIN: [Expect; 3] = [Expect::Bind, Expect::Execute, Expect::Close(Shown::Nobody)];
+const BEGIN: [Expect; 3] = [Expect::Bind, Expect::Execute, Expect::Close(None, Shown::Nobody)];
 
 #[test]
 fn what_was_sent_ahead_is_answered_to_nobody() {

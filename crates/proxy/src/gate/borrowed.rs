@@ -16,6 +16,8 @@ pub(crate) struct Borrowed {
     /// Gone once it was given back.
     gate: Option<Arc<Gate>>,
     backend: Option<Box<Backend>>,
+    /// Its place among the idle ones, if it was idle.
+    place: Option<usize>,
 }
 
 impl State {
@@ -30,6 +32,14 @@ impl State {
         };
         self.pool.put(backend);
     }
+
+    /// Whether more connections are idle than there are leases that have none yet: whoever was
+    /// granted one and is only being woken must find it, and not open another above the cap.
+    fn has_spare(&self) -> bool {
+        let (open, idle) = (self.pool.open(), self.pool.idle());
+        let leased = open.saturating_sub(idle);
+        self.admission.held().saturating_sub(leased) < idle
+    }
 }
 
 impl Gate {
@@ -38,12 +48,11 @@ impl Gate {
     pub(crate) async fn borrow(self: &Arc<Self>) -> Option<Borrowed> {
         let waits = {
             let mut state = self.lock();
+            if let Some(borrowed) = self.borrow_idle(&mut state, |_| Some(())) {
+                return Some(borrowed);
+            }
             if state.admission.is_paused() || state.pool.open() == 0 {
                 return None;
-            }
-            if let Some(backend) = state.pool.take_any() {
-                state.admission.set_aside(1);
-                return Some(Borrowed::new(self, backend));
             }
             let (sender, waits) = oneshot::channel();
             state.borrower = Some(sender);
@@ -51,7 +60,29 @@ impl Gate {
         };
         let mut wish = Wish { gate: self, waits };
         let backend = (&mut wish.waits).await.ok()?;
-        Some(Borrowed::new(self, backend))
+        Some(Borrowed::new(self, backend, None))
+    }
+
+    /// Borrows the idle connection of the lowest rank, if one has a rank and there is no pause. One
+    /// at a time.
+    pub(crate) fn borrow_lowest<R: Ord>(
+        self: &Arc<Self>,
+        rank: impl Fn(&Backend) -> Option<R>,
+    ) -> Option<Borrowed> {
+        self.borrow_idle(&mut self.lock(), rank)
+    }
+
+    fn borrow_idle<R: Ord>(
+        self: &Arc<Self>,
+        state: &mut State,
+        rank: impl Fn(&Backend) -> Option<R>,
+    ) -> Option<Borrowed> {
+        if state.admission.is_paused() || !state.has_spare() {
+            return None;
+        }
+        let (place, backend) = state.pool.take_lowest(|backend| rank(backend))?;
+        state.admission.set_aside(1);
+        Some(Borrowed::new(self, backend, Some(place)))
     }
 }
 
@@ -70,20 +101,27 @@ impl Drop for Wish<'_> {
             self.waits.try_recv().ok()
         };
         if let Some(backend) = late {
-            Borrowed::new(self.gate, backend).give_back();
+            Borrowed::new(self.gate, backend, None).give_back();
         }
     }
 }
 
 impl Borrowed {
-    fn new(gate: &Arc<Gate>, backend: Box<Backend>) -> Self {
-        Self { gate: Some(Arc::clone(gate)), backend: Some(backend) }
+    fn new(gate: &Arc<Gate>, backend: Box<Backend>, place: Option<usize>) -> Self {
+        Self { gate: Some(Arc::clone(gate)), backend: Some(backend), place }
     }
 
     /// The connection, made ready for a worker; nothing if it broke.
     pub(crate) fn adopt(&mut self, worker: usize) -> Option<&mut Backend> {
         self.backend = self.backend.take()?.adopt(worker);
         self.backend.as_deref_mut()
+    }
+
+    /// Ends it and waits until it is gone.
+    pub(crate) async fn close(mut self) {
+        if let Some(backend) = self.backend.take() {
+            backend.close().await;
+        }
     }
 
     /// Gives it to the pool again.
@@ -93,11 +131,14 @@ impl Borrowed {
         let mut state = gate.lock();
         if !state.is_fresh(&backend) {
             drop(state);
-            drop(Self::new(&gate, backend));
+            drop(Self::new(&gate, backend, None));
             return;
         }
         state.admission.set_aside(0);
-        state.pool.put(backend);
+        match self.place {
+            Some(place) => state.pool.restore(place, backend),
+            None => state.pool.put(backend),
+        }
         state.wake(now);
     }
 }

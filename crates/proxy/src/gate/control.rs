@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use trace::{DynoId, Micros};
 
-use super::{Gate, Terms, UNBOUNDED, Warm};
+use super::{Gate, Terms, UNBOUNDED, Warm, sample};
 use crate::backend::Backend;
+use crate::call::Turn;
 
 /// What a gate holds at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,21 @@ impl Gate {
         self.close(idle).await;
     }
 
+    /// As [`Self::pause`], for good: whoever waits now or later is told that the proxy ends.
+    pub(crate) async fn drain(self: &Arc<Self>) {
+        {
+            let mut state = self.lock();
+            state.is_draining = true;
+            state.waiters.values().for_each(|call| call.tell(Turn::ShuttingDown));
+        }
+        self.pause().await;
+    }
+
+    /// Whether [`Self::drain`] was called.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().is_draining
+    }
+
     /// Returns when, in a pause, no server connection is left, or when the pause has ended.
     /// Cancellation safe.
     pub(crate) async fn quiet(&self) {
@@ -77,10 +93,10 @@ impl Gate {
         }
     }
 
-    /// The end of a pause. `false` if there was none.
+    /// The end of a pause. `false` if there was none, or the proxy ends.
     pub(crate) fn resume(&self) -> bool {
         let mut state = self.lock();
-        if !state.admission.is_paused() {
+        if !state.admission.is_paused() || state.is_draining {
             return false;
         }
         let now = self.journal.now();
@@ -101,6 +117,22 @@ impl Gate {
             state.pool.withdraw(|backend| backend.number() < from)
         };
         self.close(stale).await;
+    }
+
+    /// Closes the idle connections that serve no further transaction by now.
+    pub(crate) async fn close_outdated(self: &Arc<Self>) {
+        let outdated = self.lock().pool.withdraw(|backend| backend.outdated.is_set());
+        self.close(outdated).await;
+    }
+
+    /// Whether a request would get a connection at once, as far as can be foreseen.
+    pub(crate) fn would_grant(&self) -> bool {
+        let state = self.lock();
+        if state.admission.is_paused() || state.outage.is_some() {
+            return false;
+        }
+        let sample = sample(&state.admission.levels(), state.pool.open(), Micros::ZERO);
+        sample.waiting == 0 && sample.leased < sample.limit
     }
 
     pub(crate) fn fresh_from(&self) -> u64 {

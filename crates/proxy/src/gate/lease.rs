@@ -1,15 +1,16 @@
 //! What a session holds of the gate: a place in the queue, then a lease.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use admission::{Rise, Ticket};
+use parking_lot::Mutex;
 use trace::{Fingerprint, Micros, SqlState};
 
 use super::{Gate, State};
 use crate::backend::{Backend, OpenError};
 use crate::call::{Call, Turn};
-use crate::pool::{Key, Take};
-use crate::settings::Settings;
+use crate::pool::{Asker, Take};
 
 /// How long no further connection is tried after PostgreSQL had no room for one.
 const REFUSED_FOR: Micros = Micros::from_millis(250);
@@ -79,6 +80,34 @@ pub(crate) struct Lease {
     gate: Option<Arc<Gate>>,
     ticket: Ticket,
     claim: Claim,
+    /// Whether it rests in no transaction.
+    pinned: Pinned,
+}
+
+/// Counts a lease that rests in no transaction, as long as it does.
+#[derive(Debug, Default)]
+struct Pinned(Mutex<Option<Arc<Gate>>>);
+
+impl Pinned {
+    fn begin(&self, gate: &Arc<Gate>) {
+        let mut counted = self.0.lock();
+        if counted.is_none() {
+            gate.pinned.fetch_add(1, Ordering::Relaxed);
+            *counted = Some(Arc::clone(gate));
+        }
+    }
+
+    fn end(&self) {
+        if let Some(gate) = self.0.lock().take() {
+            gate.pinned.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl State {
@@ -92,19 +121,19 @@ impl State {
 
 impl Lease {
     pub(super) fn new(gate: &Arc<Gate>, ticket: Ticket) -> Self {
-        Self { gate: Some(Arc::clone(gate)), ticket, claim: Claim::Nothing }
+        Self {
+            gate: Some(Arc::clone(gate)),
+            ticket,
+            claim: Claim::Nothing,
+            pinned: Pinned::default(),
+        }
     }
 
     /// Takes a connection out of the pool, or says how to get one.
-    pub(crate) fn take(
-        &mut self,
-        key: &Key,
-        settings: &Settings,
-        worker: usize,
-    ) -> Take<Box<Backend>> {
+    pub(crate) fn take(&mut self, asker: Asker<'_>) -> Take<Box<Backend>> {
         let Some(gate) = &self.gate else { return Take::Open };
         let mut state = gate.lock();
-        let taken = state.pool.take(key, settings, worker);
+        let taken = state.pool.take(asker);
         self.claim = match taken {
             Take::Idle(_) => Claim::Connection,
             Take::Open | Take::Replace(_) => {
@@ -123,9 +152,12 @@ impl Lease {
         self.claim = Claim::Nothing;
     }
 
-    /// The transaction is open, and nothing executes.
-    pub(crate) fn rests(&self, last: Last) {
+    /// Nothing executes, in an open transaction or between two of a pinned session.
+    pub(crate) fn rests(&self, last: Last, in_transaction: bool) {
         if let Some(gate) = &self.gate {
+            if !in_transaction {
+                self.pinned.begin(gate);
+            }
             let mut state = gate.lock();
             state.admission.rests(self.ticket, last.statement, last.at);
             state.wake(last.at);
@@ -136,6 +168,7 @@ impl Lease {
     /// Something executes again.
     pub(crate) fn works(&self, now: Micros) {
         if let Some(gate) = &self.gate {
+            self.pinned.end();
             gate.lock().admission.works(self.ticket, now);
         }
     }

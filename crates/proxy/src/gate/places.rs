@@ -49,7 +49,8 @@ mod tests {
     use crate::call::Turn;
     use crate::gate::{Asked, Last, Lease, Terms};
     use crate::journal::Journal;
-    use crate::pool::Key;
+    use crate::pool::{Asker, Key, Need};
+    use crate::sequences::SequenceUser;
     use crate::settings::Registry;
 
     fn gate() -> Arc<Gate> {
@@ -68,7 +69,14 @@ mod tests {
     /// As if its connection had been opened.
     fn connect(lease: &mut Lease) {
         let settings = Registry::default().only_name(b"");
-        let _open = lease.take(&Key::default(), &settings, 0);
+        let (key, need) = (&Key::default(), Need::Any);
+        let _open = lease.take(Asker {
+            key,
+            settings: &settings,
+            sequences: &SequenceUser::default(),
+            worker: 0,
+            need,
+        });
         lease.opened();
     }
 
@@ -87,7 +95,7 @@ mod tests {
             }
         };
         for lease in &leases {
-            lease.rests(Last { statement: Fingerprint::NONE, at: gate.journal.now() });
+            lease.rests(Last { statement: Fingerprint::NONE, at: gate.journal.now() }, true);
         }
         // Nobody ticks, ends or asks; but for the watch nothing would ever happen.
         let turn = async {

@@ -1,5 +1,6 @@
 //! What a request is told that has waited in vain.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use trace::{DynoId, Event, Micros, Refusal, SessionId, SqlState};
@@ -34,8 +35,15 @@ impl Gate {
             hint += &format!("{executing} statements execute, limit {}; ", levels.limit);
         }
         hint += &format!("{} connections of {} held", counts.held(), levels.ceiling);
-        if counts.idle > 0 {
-            hint += &format!(", {} of them idle in transaction", counts.idle);
+        let pinned = self.pinned.load(Ordering::Relaxed).min(counts.idle);
+        if counts.idle > pinned {
+            hint += &format!(", {} of them idle in transaction", counts.idle - pinned);
+        }
+        if pinned > 0 {
+            hint += &format!(
+                ", {pinned} of them kept by idle sessions for what they left there (connect with \
+                 surgetank.notices=on to be told what)"
+            );
         }
         let named = holders
             .iter()

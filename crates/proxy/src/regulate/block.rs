@@ -21,6 +21,15 @@ use super::plain::{Begin, Plain};
 use super::talk::{Mail, Place, Talk};
 use crate::buffer::Outbox;
 
+/// The answer to a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// `CommandComplete`.
+    Command(&'static [u8]),
+    /// `EmptyQueryResponse`.
+    Nothing,
+}
+
 /// What of the session's transaction block exists here only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Block {
@@ -33,17 +42,10 @@ pub(super) enum Block {
     Failed(Begin),
 }
 
-/// The answer to a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Done {
-    /// `CommandComplete`.
-    Command(&'static [u8]),
-    /// `EmptyQueryResponse`.
-    Nothing,
-}
-
 impl Talk {
     /// Does what a simple query asks for where that needs no server connection, while none is held.
+    /// An empty query outside of a block is none of these: pools ask it to see that the server is
+    /// there.
     pub(super) fn answer(&mut self, text: &[u8]) -> Option<(Done, Fingerprint)> {
         if let Some((command, statement)) = self.tidy_up(text, Place::WithoutServer) {
             return Some((Done::Command(command), statement));
@@ -54,7 +56,9 @@ impl Talk {
         }
         let (block, done) = match (plain, self.block) {
             (Plain::Unlisten(_), block) => (block, Done::Command(b"UNLISTEN")),
-            (Plain::Empty, block) => (block, Done::Nothing),
+            (Plain::Empty, block @ (Block::Deferred(_) | Block::Failed(_))) => {
+                (block, Done::Nothing)
+            }
             (Plain::Begin(begin), Block::Closed) => {
                 (Block::Deferred(begin), Done::Command(begin.command()))
             }
@@ -65,12 +69,13 @@ impl Talk {
             }
             // PostgreSQL has a warning or an error for these.
             (Plain::Listen(_), _)
+            | (Plain::Empty, Block::Closed)
             | (Plain::Begin(_), Block::Deferred(_) | Block::Failed(_))
             | (Plain::Commit | Plain::Rollback, Block::Closed) => return None,
         };
         self.block = block;
         // "A simple Query message also destroys the unnamed statement."
-        self.drop_unnamed();
+        self.names.drop_unnamed();
         Some((done, self.journal.read(text).fingerprint))
     }
 

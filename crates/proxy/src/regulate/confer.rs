@@ -210,7 +210,7 @@ impl Speaker<'_> {
     ) -> Result<Plan, End> {
         let gate = &self.house.gate;
         let said = alliance.speak(gate.own());
-        let answer = in_time(ask(backend, &said)).await?;
+        let answer = in_time(ask(backend, &self.house.settings, &said)).await?;
         let (look, blocked) =
             look_at(&answer).ok_or(OpenError::Impossible("no sense in the answer".to_owned()))?;
         if look.me != backend.cancel_key.pid.0 {
@@ -228,7 +228,7 @@ impl Speaker<'_> {
             Ladder::Take(rung) => look::take(rung),
             Ladder::Leave(rung) => look::leave(rung),
         };
-        in_time(backend.ask(order.as_bytes())).await?;
+        in_time(backend.ask(&self.house.settings, order.as_bytes())).await?;
         Ok(plan)
     }
 }

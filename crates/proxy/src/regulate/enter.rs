@@ -1,11 +1,14 @@
 //! How a client gets in: protocol version, who it is, and what the server would greet it with.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::futures::OwnedNotified;
 use trace::{Fingerprint, Micros, Outcome, RequestKind, SqlState};
 use wire::backend::{self, Authentication};
 use wire::startup::{self, Startup};
 
+use super::greeting_cache::{Found, REFRESH_TIME_MAX};
 use super::notice;
 use super::talk::Notices;
 use super::{Failure, House, Session};
@@ -13,7 +16,8 @@ use crate::answer::Answer;
 use crate::authenticate::Stopped;
 use crate::gate::Last;
 use crate::login;
-use crate::pool::{Key, Parameter};
+use crate::pool::{Key, Need, Parameter};
+use crate::pump::End;
 use crate::settings::{APPLICATION_NAME, Reported};
 use crate::timer::timeout;
 
@@ -48,21 +52,18 @@ impl Session {
 
     async fn try_enter(&mut self, packet: &[u8], arrived: Micros) -> Result<(), Stopped> {
         let Startup::Session(wish) = startup::read(packet)? else { return Err(Stopped::Gone) };
-        let options = wish.protocol_options();
-        if wish.minor > 0 || options.clone().next().is_some() {
-            backend::put_negotiate(self.client.outbox.bytes(), 0, options);
-        }
+        login::negotiate(&wish, self.client.outbox.bytes());
+        let authentication = Box::pin(self.authenticate(wish.user(), wish.database()));
+        self.own = match timeout(login::LOGIN_TIME, authentication).await {
+            Ok(own) => Arc::new(own?),
+            Err(_) => return Err(Stopped::Gone),
+        };
         if wish.parameter(b"replication").is_some_and(|value| !is_false(value)) {
             return Err(Stopped::refused(Answer::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 "surgetank: replication needs observe mode, not regulate",
             )));
         }
-        let authentication = Box::pin(self.authenticate(wish.user(), wish.database()));
-        self.own = match timeout(login::LOGIN_TIME, authentication).await {
-            Ok(own) => Arc::new(own?),
-            Err(_) => return Err(Stopped::Gone),
-        };
         self.credential = self.house.forced().unwrap_or_else(|| Arc::clone(&self.own));
         self.key = Arc::new(self.house.key(&wish));
         let greeting = self.greeting(arrived).await?;
@@ -100,28 +101,77 @@ impl Session {
         notice
     }
 
-    /// What the server says to sessions of this kind. The first of a kind gets a server connection
-    /// to learn it, and so learns whether the database exists at all.
+    /// What the server says to sessions of this kind: from the cache, or after the server was
+    /// asked. The first of a kind gets a server connection to learn it, and so learns whether the
+    /// database exists at all.
     async fn greeting(&mut self, arrived: Micros) -> Result<Arc<Reported>, Stopped> {
-        if let Some(greeting) = self.house.greeting(&self.key) {
-            return Ok(greeting);
-        }
-        match self.obtain(arrived).await {
-            Ok((lease, backend)) => {
-                self.entry.target.detach().await;
-                let (statement, at) = (Fingerprint::NONE, self.house.journal.now());
-                lease.give_back(backend, Last { statement, at }).await;
-                self.talk.journal.card.rests();
+        let house = Arc::clone(&self.house);
+        loop {
+            self.follow();
+            let has_time = house.gate.would_grant();
+            let times = (arrived, house.journal.now());
+            match house.greetings.find(&self.key, times, has_time) {
+                Found::Known(greeting) => return Ok(greeting),
+                Found::Wait(done) => self.wait_for_refresh(done, arrived).await?,
+                Found::Refresh(refresh, need) => {
+                    Box::pin(self.refresh(need, arrived)).await?;
+                    drop(refresh);
+                }
             }
-            Err(Failure::Over(end)) => return Err(end.into()),
+        }
+    }
+
+    /// Another session refreshes the greeting.
+    async fn wait_for_refresh(
+        &mut self,
+        done: OwnedNotified,
+        arrived: Micros,
+    ) -> Result<(), Stopped> {
+        let Self { client, kill, talk, .. } = self;
+        let card = &talk.journal.card;
+        card.waits(arrived);
+        let mut done = pin!(timeout(REFRESH_TIME_MAX.to_duration(), done));
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut done => {
+                    card.rests();
+                    return Ok(());
+                }
+                () = &mut *kill => return Err(End::dismissed(card.farewell()).into()),
+                alive = client.listen() => if !alive {
+                    return Err(Stopped::Gone);
+                },
+            }
+        }
+    }
+
+    /// Gets a server connection, asks it for what sessions are told, and gives it back.
+    async fn refresh(&mut self, need: Need, arrived: Micros) -> Result<(), Stopped> {
+        match self.obtain(arrived, need).await {
+            Ok((lease, mut backend)) => {
+                self.entry.target.detach().await;
+                let house = &self.house;
+                let is_usable = house.refresh_greeting(&mut backend, need).await
+                    && house.look_if_outdated(&mut backend).await;
+                let (statement, at) = (Fingerprint::NONE, house.journal.now());
+                if is_usable {
+                    lease.give_back(backend, Last { statement, at }).await;
+                } else {
+                    backend.close().await;
+                    drop(lease);
+                }
+                house.gate.close_outdated().await;
+                self.talk.journal.card.rests();
+                Ok(())
+            }
+            Err(Failure::Over(end)) => Err(end.into()),
             Err(failure) => {
                 self.entry.target.detach().await;
                 let (answer, outcome) = self.explain(&failure, arrived);
-                return Err(Stopped::With(answer, outcome));
+                Err(Stopped::With(answer, outcome))
             }
         }
-        // It was kept when a connection of this kind was opened, at the latest just now.
-        self.house.greeting(&self.key).ok_or(Stopped::Gone)
     }
 }
 

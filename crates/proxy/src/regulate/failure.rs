@@ -54,4 +54,14 @@ impl Session {
             Failure::Over(_) => (self.talk.journal.card.farewell(), Outcome::ClientGone),
         }
     }
+
+    /// The session ends before the next message was served.
+    pub(super) fn ends_unserved(&mut self, end: End) -> End {
+        let outcome = match &end {
+            End::Dismissed(answer) => Outcome::Error(answer.code),
+            _ => Outcome::ClientGone,
+        };
+        self.refuse(None, outcome);
+        end
+    }
 }

@@ -1,36 +1,37 @@
 //! What all sessions of one database share in `regulate` mode, and how it changes at run time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use trace::Micros;
 
+use super::catalogue::Reaches;
 use super::confer::Voice;
+use super::greeting_cache::GreetingCache;
 use super::notify::Exchange;
 use crate::access::{Credential, Doorman, Secret};
 use crate::cancel;
 use crate::gate::Gate;
 use crate::journal::Journal;
-use crate::pool::Key;
-use crate::settings::{self, Reported};
-use crate::statements;
+use crate::settings;
+use crate::statements::StatementRegistry;
 use crate::{Config, Database};
-
-/// Kinds of server connection whose greeting is remembered.
-const GREETINGS_MAX: usize = 256;
 
 /// What all sessions of one database share in `regulate` mode.
 #[derive(Debug)]
 pub(crate) struct House {
     pub(crate) gate: Arc<Gate>,
     pub(super) cancels: Arc<cancel::Registry>,
-    pub(super) statements: statements::Registry,
+    pub(super) statements: StatementRegistry,
     pub(super) settings: settings::Registry,
-    /// What the server says of its settings, by kind of connection.
-    greetings: Mutex<HashMap<Arc<Key>, Arc<Reported>>>,
+    /// What statements reach beyond their texts.
+    pub(super) reaches: Reaches,
+    /// Whether any server connection knows custom settings.
+    pub(super) custom_settings: AtomicBool,
+    /// What clients are told of the server's settings.
+    pub(super) greetings: Arc<GreetingCache>,
     pub(crate) exchange: Exchange,
     /// On whose behalf other proxies are spoken with.
     voice: Mutex<Option<Voice>>,
@@ -60,9 +61,11 @@ impl House {
         Self {
             gate: Arc::new(gate),
             cancels: Arc::clone(cancels),
-            statements: statements::Registry::default(),
+            statements: StatementRegistry::default(),
             settings: settings::Registry::default(),
-            greetings: Mutex::default(),
+            reaches: Reaches::default(),
+            custom_settings: AtomicBool::new(false),
+            greetings: Arc::default(),
             exchange: Exchange::default(),
             voice: Mutex::default(),
             own: RwLock::new(own(database)),
@@ -121,7 +124,7 @@ impl House {
         self.notice_after.store(notice_after(config), Ordering::Relaxed);
         if !old.leads_where(database) {
             *self.own.write() = own(database);
-            self.greetings.lock().clear();
+            self.greetings.clear();
             *self.voice.lock() = None;
             self.generation.fetch_add(1, Ordering::Release);
             self.exchange.renew();
@@ -137,19 +140,6 @@ impl House {
     /// Whoever has opened the latest connection is let in by the server.
     pub(super) fn keep_voice(&self, voice: Voice) {
         *self.voice.lock() = Some(voice);
-    }
-
-    pub(super) fn greeting(&self, key: &Key) -> Option<Arc<Reported>> {
-        self.greetings.lock().get(key).cloned()
-    }
-
-    /// Keeps the greeting of the server connection opened last: settings may change.
-    pub(super) fn keep_greeting(&self, key: &Arc<Key>, greeting: &Arc<Reported>) {
-        let mut greetings = self.greetings.lock();
-        if greetings.len() >= GREETINGS_MAX && !greetings.contains_key(key) {
-            greetings.clear();
-        }
-        greetings.insert(Arc::clone(key), Arc::clone(greeting));
     }
 }
 

@@ -5,33 +5,36 @@ use std::collections::VecDeque;
 
 use std::sync::Arc;
 
-use trace::{Fingerprint, Micros, SqlState};
+use trace::{Fingerprint, Micros, SqlState, TransactionState};
 use wire::Piece;
-use wire::backend::tag as reply;
-use wire::frame::{HEADER, body};
+use wire::frame::HEADER;
 use wire::frontend::{self, tag};
 
 use super::House;
 use super::block::Block;
-use super::question::ROW_MAX;
 use super::talk::{PARSE_MAX, QUERY_MAX, Talk};
 use crate::answer::Answer;
 use crate::backend::{CancelKey, ServerState};
 use crate::buffer::{Inbox, Outbox};
 use crate::cancel::Target;
-use crate::conversation::{Expect, Shown};
+use crate::conversation::{Expect, Shown, Times};
 use crate::gate::{Last, Lease};
-use crate::observe::server_want;
-use crate::pump::{End, Judge};
+use crate::pool::Need;
+use crate::pump::End;
 
 mod ahead;
 mod answers;
 mod asides;
+mod copies;
+mod judge;
 mod messages;
 mod notices;
+mod own_names;
 mod rest;
+mod sequences;
 
 use asides::Aside;
+use copies::Description;
 use messages::Told;
 
 /// How much of a client's message must be in hand.
@@ -41,7 +44,9 @@ pub(super) fn client_want(message: u8, total: usize) -> usize {
         tag::QUERY => total.min(QUERY_MAX),
         tag::PARSE => total.min(PARSE_MAX),
         tag::BIND => total.min(frontend::BIND_HEAD),
-        _ => total.min(4096),
+        tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => total.min(4096),
+        // Nothing of the others is read, and one that nobody knows ends the session at once.
+        _ => HEADER,
     }
 }
 
@@ -58,6 +63,10 @@ enum Fate {
     Pass,
     /// It does not go on.
     Drop,
+    /// It is judged again once the server has answered something.
+    Hold,
+    /// The client says nothing more.
+    End,
     /// Its first bytes do not go on, the rest does.
     Behead(usize),
 }
@@ -82,21 +91,52 @@ pub(super) struct Leased<'a> {
     shown: Shown,
     /// Queries of our own, in the order in which they will be answered.
     asides: VecDeque<Aside>,
-    /// The error that the oldest of them has met.
+    /// Descriptions that are due, and errors of ours, in the order in which their turns come.
+    descriptions: VecDeque<Description>,
+    refusals: VecDeque<Answer>,
+    asks_along: AsksAlong,
+    waits: Waits,
+    /// While the session's statements are on the server under its own names: those that PostgreSQL
+    /// says are left.
+    own_names: Option<Vec<Box<[u8]>>>,
+    /// The error that the oldest of the asides has met.
     refused: Option<Box<Answer>>,
     /// Why the server connection cannot be made the session's: the answer to its request, of which
     /// nothing was sent.
     pub(super) unfit: Option<Box<Answer>>,
     repeat: Repeat,
+    /// What the session got its server connection for, and what its request turned out to need.
+    got: Need,
+    pub(super) needs: Option<Need>,
 }
 
-/// Whether the same messages would mean the same if they were judged again: not if one that changes
-/// the session's statements comes after one that looks at them.
+/// Why the client is not heard.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "reasons, each for itself")]
+struct Waits {
+    /// Its message at hand waits for an answer of the server.
+    held: bool,
+    /// It is about to leave: its next request waits until this one is answered.
+    paced: bool,
+    /// It is not told yet that the server is ready.
+    ready_withheld: bool,
+}
+
+/// Whether PostgreSQL is asked what a request leaves behind in the same write as the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsksAlong {
+    /// Nothing of it need be asked about.
+    Nothing,
+    Yes,
+    /// It must end first.
+    No,
+}
+
+/// Whether what was judged may be judged again, for another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Repeat {
     Yes,
-    /// Statements were looked at.
-    UnlessChanged,
+    /// The client was told something already.
     No,
 }
 
@@ -120,6 +160,7 @@ impl<'a> Leased<'a> {
         server: &'a mut ServerState,
         (house, lease): (&'a House, &'a Lease),
         (target, key): (&'a Target, &'a Arc<CancelKey>),
+        got: Need,
     ) -> Self {
         let soon = if talk.block == Block::Closed {
             target.attach(key);
@@ -141,10 +182,27 @@ impl<'a> Leased<'a> {
             is_within: false,
             shown: Shown::Client,
             asides: VecDeque::new(),
+            descriptions: VecDeque::new(),
+            refusals: VecDeque::new(),
+            asks_along: AsksAlong::Nothing,
+            waits: Waits::default(),
+            own_names: None,
             refused: None,
             unfit: None,
             repeat: Repeat::Yes,
+            got,
+            needs: None,
         }
+    }
+
+    /// Whether the client need not know that the server connection is gone: it is owed nothing, in
+    /// no transaction, and has left nothing there that is known.
+    pub(super) fn may_lose_server(&self) -> bool {
+        let conversation = &self.talk.conversation;
+        conversation.owes_nobody()
+            && conversation.transaction() == TransactionState::Idle
+            && self.own_names.is_none()
+            && self.talk.residue.is_lost_without_harm()
     }
 
     /// Judges the beginning of a client's message, or all of it.
@@ -163,37 +221,47 @@ impl<'a> Leased<'a> {
         }
         let is_whole = piece.len == piece.total;
         let times = self.talk.times(now);
-        self.repeat = match (self.repeat, piece.tag) {
-            (Repeat::Yes, tag::BIND | tag::DESCRIBE) => Repeat::UnlessChanged,
-            (Repeat::UnlessChanged, tag::QUERY | tag::PARSE | tag::CLOSE) => Repeat::No,
-            (repeat, _) => repeat,
+        let told = Told { content, is_whole, foreseen };
+        let fate = match piece.tag {
+            tag::QUERY => self.query(&told, replies, times),
+            tag::PARSE => self.parse(&told, times)?,
+            tag::BIND => self.bind(content, piece.total, times),
+            tag::DESCRIBE => self.describe(content, times),
+            tag::CLOSE => self.close(content, times),
+            other => self.other_message(other, replies, times)?,
         };
+        if fate == Fate::Hold {
+            self.talk.arrives(times.arrived);
+        }
+        Ok(fate)
+    }
+
+    /// A message that brings and names no statement.
+    fn other_message(
+        &mut self,
+        message: u8,
+        replies: &mut Replies<'_>,
+        times: Times,
+    ) -> Result<Fate, End> {
         let conversation = &mut self.talk.conversation;
-        match piece.tag {
-            tag::QUERY => {
-                let query = Told { content, is_whole, foreseen };
-                return Ok(self.query(&query, replies, times));
-            }
-            tag::PARSE => return self.parse(&Told { content, is_whole, foreseen }, times),
-            tag::BIND => return Ok(self.bind(content, piece.total, times)),
-            tag::DESCRIBE => {
-                let target = frontend::Target::read(content).map_err(|error| malformed(&error))?;
-                return Ok(self.describe(target, times));
-            }
-            tag::CLOSE => {
-                let target = frontend::Target::read(content).map_err(|error| malformed(&error))?;
-                return Ok(self.close(target, times));
-            }
+        match message {
             tag::EXECUTE => conversation.extended(Some(Expect::Execute), times),
-            tag::SYNC => conversation.sync(times),
-            tag::FUNCTION_CALL => conversation.function(times),
+            tag::SYNC => {
+                self.close_much_surplus(times);
+                self.talk.conversation.sync(times);
+                self.talk.names.next_batch();
+            }
+            tag::FUNCTION_CALL => {
+                self.talk.conversation.function(times);
+                self.talk.names.next_batch();
+            }
             tag::FLUSH => {
                 conversation.extended(None, times);
                 self.take_turns(replies);
             }
             tag::COPY_DONE | tag::COPY_FAIL => conversation.copy_end(),
             tag::COPY_DATA => {}
-            tag::TERMINATE => return Err(End::Terminated),
+            tag::TERMINATE => return Ok(Fate::End),
             unknown => return Err(unknown_message(unknown)),
         }
         Ok(Fate::Pass)
@@ -206,11 +274,30 @@ impl<'a> Leased<'a> {
         }
     }
 
+    /// The message at hand is judged again once the server has answered something; what that needs
+    /// is sent now.
+    fn hold(&mut self, client: &mut Inbox, to_server: &mut Outbox) {
+        self.waits.held = true;
+        if !self.talk.inserted.is_empty() {
+            client.skip(0, to_server);
+            to_server.bytes().append(&mut self.talk.inserted);
+        }
+        client.step_back();
+    }
+
+    /// Changes of the session's names that count now.
+    fn note_changes(&mut self) {
+        let changes = self.talk.conversation.take_changes();
+        if changes > 0 {
+            self.talk.names.confirm(changes);
+        }
+    }
+
     /// Puts in what is to go before the message, then lets the message go its way.
     fn send(&mut self, fate: Fate, len: usize, client: &mut Inbox, to_server: &mut Outbox) {
         let head = match fate {
-            Fate::Pass => 0,
-            Fate::Drop => len,
+            Fate::Pass | Fate::Hold => 0,
+            Fate::Drop | Fate::End => len,
             Fate::Behead(head) => head,
         };
         if head > 0 || !self.talk.inserted.is_empty() {
@@ -218,97 +305,5 @@ impl<'a> Leased<'a> {
             to_server.bytes().append(&mut self.talk.inserted);
         }
         client.pass(len - head);
-    }
-}
-
-impl Judge for Leased<'_> {
-    fn hear_client(
-        &mut self,
-        client: &mut Inbox,
-        to_server: &mut Outbox,
-        (from_server, to_client): (&mut Inbox, &mut Outbox),
-        now: Micros,
-    ) -> Result<(), End> {
-        self.open_block(to_server.bytes());
-        let mut replies = Replies(from_server, to_client);
-        while self.hears_client() && !to_server.is_full() && !replies.1.is_full() {
-            let Some(piece) = client.step(client_want).map_err(|error| malformed(&error))? else {
-                break;
-            };
-            self.talk.residue.resume();
-            let fate = if piece.part.begins() {
-                let content = body(client.peek(piece.len));
-                let fate = self.message(piece, content, &mut replies, now)?;
-                self.rest = if fate == Fate::Drop { Fate::Drop } else { Fate::Pass };
-                fate
-            } else {
-                self.rest
-            };
-            self.is_within = !piece.part.ends();
-            self.talk.conversation.bytes_in(piece.len);
-            self.send(fate, piece.len, client, to_server);
-        }
-        self.notify(&mut replies);
-        self.note_work(now);
-        Ok(())
-    }
-
-    fn hear_server(
-        &mut self,
-        server: &mut Inbox,
-        to_client: &mut Outbox,
-        now: Micros,
-    ) -> Result<(), End> {
-        self.last.at = now;
-        self.take_turns(&mut Replies(server, to_client));
-        loop {
-            let passed = self.pass_bulk(server);
-            self.talk.conversation.passed(passed, now);
-            let is_aside = self.talk.conversation.hears_aside();
-            let want = |message: u8, total: usize| match is_aside {
-                true => total.min(ROW_MAX),
-                false => server_want(message, total),
-            };
-            let Some(piece) = server.step(want).map_err(End::ServerBroken)? else { break };
-            if piece.part.begins() {
-                self.shown = self.reply(piece, server.peek(piece.len), now)?;
-                if piece.tag == reply::READY_FOR_QUERY && self.shown == Shown::Client {
-                    self.deliver(server, to_client);
-                }
-            } else if self.shown == Shown::Client {
-                self.talk.conversation.bytes_out(piece.len);
-            }
-            match self.shown {
-                Shown::Client => server.pass(piece.len),
-                Shown::Nobody => server.skip(piece.len, to_client),
-            }
-            let mut replies = Replies(server, to_client);
-            if is_aside {
-                self.settle(&mut replies);
-                self.notify(&mut replies);
-            }
-            if piece.part.begins() {
-                self.take_turns(&mut replies);
-            }
-        }
-        Ok(())
-    }
-
-    fn hears_client(&self) -> bool {
-        let is_whole = !self.is_within;
-        let waits = self.holds_back() || self.talk.conversation.holds_back();
-        self.unfit.is_none() && !(is_whole && waits)
-    }
-
-    fn is_done(&mut self, to_server: &mut Outbox) -> bool {
-        let is_done = self.wind_up(to_server);
-        if !is_done {
-            self.note_rest();
-        }
-        is_done
-    }
-
-    fn may_repeat(&self) -> bool {
-        self.repeat != Repeat::No
     }
 }

@@ -11,6 +11,7 @@ use super::block::Done;
 use super::leased::{client_want, unknown_message};
 use super::talk::Talk;
 use crate::answer::Answer;
+use crate::journal::Reading;
 use crate::pump::End;
 
 /// How far the client was heard.
@@ -83,15 +84,14 @@ impl Session {
             _ if talk.refusing => {}
             tag::CLOSE if is_whole => {
                 match Target::read(content) {
-                    Ok(Target::Statement([])) => {
-                        talk.drop_unnamed();
-                    }
+                    Ok(Target::Statement([])) => talk.names.drop_unnamed(),
                     Ok(Target::Statement(name)) => {
                         talk.names.remove(name);
                     }
                     // Portals do not outlive their transaction; closing none is no error.
                     Ok(Target::Portal(_)) => {}
-                    Err(error) => return Err(End::dismissed(Answer::protocol(&error))),
+                    // PostgreSQL says what is wrong with it.
+                    Err(_) => return Ok(Fate::NeedsServer),
                 }
                 backend::put_bare(client.outbox.bytes(), reply::CLOSE_COMPLETE);
             }
@@ -139,11 +139,17 @@ impl Session {
         if !self.house.gate.is_curious() {
             return Fingerprint::NONE;
         }
-        let inbox = &mut self.client.inbox;
-        let Ok(Some(piece)) = inbox.step(client_want) else { return Fingerprint::NONE };
-        self.talk.foreseen = self.talk.reading_of(piece.tag, body(inbox.peek(piece.len)));
-        inbox.step_back();
+        self.talk.foreseen = self.first_reading();
         self.talk.foreseen.map_or(Fingerprint::NONE, |reading| reading.fingerprint)
+    }
+
+    /// The reading of the statement with which the request begins.
+    pub(super) fn first_reading(&mut self) -> Option<Reading> {
+        let inbox = &mut self.client.inbox;
+        let Ok(Some(piece)) = inbox.step(client_want) else { return None };
+        let reading = self.talk.reading_of(piece.tag, body(inbox.peek(piece.len)));
+        inbox.step_back();
+        reading
     }
 
     /// The next message gets no server connection: takes it out and says why, unless nobody listens

@@ -31,6 +31,7 @@ pub(super) fn notice(cause: PinCause, statement: Option<&str>) -> Answer {
         PinCause::TemporaryTable => "a temporary object",
         PinCause::CursorWithHold => "a cursor WITH HOLD",
         PinCause::AdvisoryLock => "a session-level advisory lock",
+        PinCause::ReplicationSlot => "a temporary replication slot",
         PinCause::Unknown => "effects that cannot be known",
     };
     let of = statement.map_or_else(String::new, |text| format!("; made by: {text}"));

@@ -16,9 +16,7 @@
 //! takes over a backend and before it gives one back, until the listener has caught up, so that it
 //! can never take another's notification for its own.
 //!
-//! What differs from PostgreSQL: a session's own notification may come shortly after the
-//! `ReadyForQuery` of its commit instead of before it, and `pg_listening_channels()` does not know
-//! these channels.
+//! What differs from PostgreSQL: `pg_listening_channels()` does not know these channels.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,7 +37,7 @@ mod wish;
 
 use board::{Board, Request};
 use listener::Place;
-use mailbox::Mailbox;
+pub(super) use mailbox::Mailbox;
 use tenants::Tenants;
 
 pub(super) use board::Channel;
@@ -214,7 +212,7 @@ impl Listening {
     }
 
     /// Returns when all has arrived that was notified so far.
-    async fn catch_up(&self) {
+    pub(super) async fn catch_up(&self) {
         let (reply, done) = oneshot::channel();
         if self.board.ask(Request::Catch { reply }).is_ok() {
             // Late or broken: its end will be noticed elsewhere.

@@ -6,7 +6,7 @@
 use sql::{Effects, SessionEffect};
 use wire::cursor::Cursor;
 
-use crate::settings::put_quoted;
+use crate::settings::{is_custom, put_quoted};
 
 /// Longest value of a setting that moves between server connections, in bytes.
 const VALUE_MAX: usize = 16 * 1024;
@@ -16,7 +16,7 @@ pub(super) const ROW_MAX: usize = VALUE_MAX + 4096;
 
 /// Kinds of object that tie a session to its server connection: how their rows are marked, and
 /// whether there are any.
-const OBJECTS: [(SessionEffect, u8, &str); 5] = [
+const OBJECTS: [(SessionEffect, u8, &str); 6] = [
     (
         SessionEffect::Prepare,
         b'p',
@@ -48,7 +48,19 @@ const OBJECTS: [(SessionEffect, u8, &str); 5] = [
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
     ),
+    (
+        SessionEffect::ReplicationSlot,
+        b'r',
+        "SELECT 'r' WHERE EXISTS (SELECT FROM pg_catalog.pg_replication_slots \
+         WHERE temporary AND active_pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+    ),
 ];
+
+/// Custom settings that no library has defined are not among these: they are asked for by name.
+const ANY_SETTING: &[u8] =
+    b"SELECT 's', pg_catalog.lower(name), pg_catalog.current_setting(name), source \
+      FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' \
+      AND name OPERATOR(pg_catalog.!~~) 'transaction\\_%'; ";
 
 /// All kinds of object.
 pub(super) fn all_objects() -> Effects {
@@ -62,6 +74,8 @@ pub(super) struct Question {
     pub(super) names: Vec<Box<[u8]>>,
     /// Whether they may be back at their defaults, which takes longer to find out.
     pub(super) restores: bool,
+    /// The values of all settings that are the session's own.
+    pub(super) any_setting: bool,
     /// Whether there are objects of these kinds.
     pub(super) objects: Effects,
 }
@@ -85,6 +99,9 @@ impl Question {
         let mut text = Vec::new();
         if !self.names.is_empty() {
             self.put_names(&mut text);
+        }
+        if self.any_setting {
+            text.extend_from_slice(ANY_SETTING);
         }
         let parts: Vec<&str> = OBJECTS
             .iter()
@@ -142,10 +159,8 @@ fn is_own(name: &[u8], value: &[u8], source: Option<&[u8]>, user: &[u8]) -> bool
         // These are in no catalog.
         b"role" => value != b"none",
         b"session_authorization" => value != user,
-        // An app's own settings have no default but the empty string.
-        _ if name.contains(&b'.') && source.is_none_or(|source| source == b"session") => {
-            !value.is_empty()
-        }
+        // Custom settings have no default: once cleared they are the empty string.
+        _ if is_custom(name) && source.is_none_or(|source| source == b"session") => true,
         _ => source == Some(b"session"),
     }
 }
@@ -175,7 +190,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_asked() {
         let names = vec![b"timezone".as_slice().into(), b"app.user".as_slice().into()];
-        let question = Question { names, restores: false, objects: Effects::NONE };
+        let question = Question { names, ..Question::default() };
         assert_eq!(
             String::from_utf8(question.text()).unwrap(),
             "SELECT 's', n, pg_catalog.current_setting(n, true), 'session' \
@@ -196,7 +211,7 @@ mod tests {
             (["role", "bob", "session"], true),
             (["session_authorization", "ann", "session"], false),
             (["session_authorization", "bob", "session"], true),
-            (["app.user", "", "session"], false),
+            (["app.user", "", "session"], true),
             (["app.user", "7", "session"], true),
         ];
         for (columns, expected) in cases {

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use sql::{Effects, Restored, SessionEffect, Touched};
 use trace::{Fingerprint, Micros, PinCause};
 
+use super::catalogue::Reach;
 use super::question::{Answers, Question, all_objects};
-use crate::settings::{APPLICATION_NAME, Settings, shapes_constants};
+use crate::settings::{APPLICATION_NAME, Settings, is_custom, shapes_constants};
 
 /// Settings that one session may carry from one server connection to the next.
 const SETTINGS_MAX: usize = 64;
@@ -31,6 +32,15 @@ enum Look {
     Due,
     /// When the next one is over: PostgreSQL would not answer.
     Later,
+}
+
+/// What speaks for something being there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// Only that nothing proves the contrary.
+    Weak,
+    /// What statements say, or reach.
+    Strong,
 }
 
 /// Why a session is pinned, and by which statement.
@@ -73,6 +83,9 @@ pub(super) struct Residue {
     told: Option<Pin>,
     /// Whether `application_name` may be reset.
     renames: bool,
+    /// Whether any setting may have been changed.
+    any_setting: bool,
+    doubt: Doubt,
 }
 
 impl Default for Residue {
@@ -91,6 +104,8 @@ impl Default for Residue {
             sealed: None,
             told: None,
             renames: false,
+            any_setting: false,
+            doubt: Doubt::Weak,
         }
     }
 }
@@ -104,6 +119,7 @@ impl Residue {
             && self.asked.is_none()
             && self.restored != Restored::Everything
             && !self.renames
+            && !self.any_setting
     }
 
     /// A statement with an effect is about to run; `read` tells which settings it may change.
@@ -124,7 +140,10 @@ impl Residue {
             self.names.extend(self.in_prepared.iter().cloned());
             self.note_rollback();
         }
-        for (kind, _) in PIN_CAUSES.iter().filter(|(kind, _)| effects.has(*kind)) {
+        // A `DO` block may set anything.
+        self.any_setting |= effects.has(SessionEffect::Anything) && effects.has(SessionEffect::Set);
+        let made = |kind| effects.has(kind) || effects.has(SessionEffect::Anything);
+        for (kind, _) in PIN_CAUSES.iter().filter(|(kind, _)| made(*kind)) {
             self.objects = self.objects.with(*kind);
             if !self.makers.iter().any(|(known, ..)| known == kind) {
                 self.makers.push((*kind, statement, at));
@@ -134,6 +153,39 @@ impl Residue {
         let asked = self.asked.as_ref().map_or(Effects::NONE, |question| question.objects);
         if effects.has(SessionEffect::Release) && !self.objects.union(asked).is_empty() {
             self.look = Look::Due;
+        }
+    }
+
+    /// A statement with effects is about to run.
+    pub(super) fn note_likely(&mut self) {
+        self.doubt = Doubt::Strong;
+    }
+
+    /// Whether the session loses nothing with its server connection, as far as is known.
+    pub(super) fn is_lost_without_harm(&self) -> bool {
+        self.doubt == Doubt::Weak && self.sealed.is_none() && self.told.is_none()
+    }
+
+    /// The server connection is gone, and with it whatever may have been left there.
+    pub(super) fn lost(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What a statement that is about to run reaches may change settings.
+    pub(super) fn note_reach(&mut self, reach: &Reach, (statement, at): (Fingerprint, Micros)) {
+        match reach {
+            Reach::Harmless | Reach::Unproven => {}
+            Reach::Functions(changes) => {
+                self.any_setting |= changes.any_setting;
+                if changes.unknowable {
+                    self.seal(Pin { since: at, cause: PinCause::Set, statement });
+                }
+                if !changes.settings.is_empty() {
+                    self.names.extend(changes.settings.iter().cloned());
+                    self.note_rollback();
+                }
+            }
+            Reach::Unknown => self.any_setting = true,
         }
     }
 
@@ -217,9 +269,25 @@ impl Residue {
         own: &Settings,
         now: impl FnOnce() -> Micros,
     ) -> Option<&Question> {
-        self.local.clear();
+        let is_nothing = self.names.is_empty() && self.local.is_empty() && self.objects.is_empty();
+        if is_nothing
+            && self.asked.is_none()
+            && !self.any_setting
+            && self.restored != Restored::Everything
+        {
+            (self.restored, self.look) = (Restored::Nothing, Look::No);
+            return None;
+        }
+        // Once set, even for the transaction only, a custom setting is known for ever.
+        let local = std::mem::take(&mut self.local);
+        let new = local.into_iter().filter(|name| is_custom(name) && own.get(name).is_none());
+        self.names.extend(new);
         if self.asked.is_some() || self.look == Look::Later {
             return None;
+        }
+        if self.any_setting {
+            self.restored = Restored::Everything;
+            self.names.extend([b"role"[..].into(), b"session_authorization"[..].into()]);
         }
         if self.restored == Restored::Everything {
             self.names.extend(own.names().map(Into::into));
@@ -238,6 +306,7 @@ impl Residue {
         let mut question = Question {
             names: std::mem::take(&mut self.names).into_iter().collect(),
             restores: restores != Restored::Nothing,
+            any_setting: std::mem::take(&mut self.any_setting),
             objects: Effects::NONE,
         };
         if self.look == Look::Due {
@@ -249,21 +318,36 @@ impl Residue {
         self.asked.as_ref()
     }
 
+    /// The question came too early: it is asked again when the transaction is over.
+    pub(super) fn unask(&mut self) {
+        let Some(question) = self.asked.take() else { return };
+        if !question.objects.is_empty() {
+            self.look = Look::Due;
+        }
+        self.put_back(question);
+    }
+
+    fn put_back(&mut self, question: Question) {
+        self.names.extend(question.names);
+        self.any_setting |= question.any_setting;
+        if question.restores {
+            self.note_rollback();
+        }
+        self.objects = self.objects.union(question.objects);
+    }
+
     /// The answer to the question; `None` if there is none. `settings` is how many the session has
     /// now.
     pub(super) fn answered(&mut self, answers: Option<&Answers>, settings: usize) {
         let Some(question) = self.asked.take() else { return };
         let Some(answers) = answers else {
-            self.names.extend(question.names);
-            if question.restores {
-                self.note_rollback();
-            }
-            self.objects = self.objects.union(question.objects);
+            self.put_back(question);
             self.vain += 1;
             self.look = if self.vain < TRIES { Look::Due } else { Look::Later };
             return;
         };
         self.vain = 0;
+        self.doubt = Doubt::Weak;
         // What was made since stands beside what was found.
         self.objects = self.objects.union(answers.objects);
         let objects = self.objects;
@@ -300,12 +384,13 @@ impl Residue {
 }
 
 /// Kinds of object that pin a session.
-const PIN_CAUSES: [(SessionEffect, PinCause); 5] = [
+const PIN_CAUSES: [(SessionEffect, PinCause); 6] = [
     (SessionEffect::Prepare, PinCause::Prepare),
     (SessionEffect::Listen, PinCause::Listen),
     (SessionEffect::TemporaryTable, PinCause::TemporaryTable),
     (SessionEffect::CursorWithHold, PinCause::CursorWithHold),
     (SessionEffect::AdvisoryLock, PinCause::AdvisoryLock),
+    (SessionEffect::ReplicationSlot, PinCause::ReplicationSlot),
 ];
 
 /// Settings of the transaction, whichever way they are set.

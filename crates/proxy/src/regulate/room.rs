@@ -1,5 +1,5 @@
-//! For how many connections of ours the server has room, and how many wait for locks: asked once a
-//! second, on a connection of the pool.
+//! Once a second: for how many connections of ours the server has room, and how many wait for
+//! locks, asked on a connection of the pool; and what else is due then.
 //!
 //! Only what every role may see is asked for: `pg_stat_database` counts the connections of all
 //! databases, while `pg_stat_activity` hides the kind of others' backends.
@@ -34,24 +34,28 @@ const QUESTION: &[u8] = b"SELECT \
     WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()";
 
 impl House {
-    /// Asks the server for its room, if a law needs to know, and closes connections that nobody
-    /// needs. Cancellation safe.
+    /// Asks the server for its room, if a law needs to know, and for what new sessions would be
+    /// told, and closes connections that nobody needs. Cancellation safe.
     pub(crate) async fn tend(self: &Arc<Self>, worker: usize) {
         // Where it is agreed on with others, whoever speaks with them asks.
         if !self.gate.confers() {
             let said = match self.gate.standing().adaptive {
-                true => timeout(PATIENCE, self.ask_server(worker)).await.ok().flatten(),
+                true => self.ask_server(worker).await,
                 false => None,
             };
             self.gate.heed(said);
         }
+        self.check_settings(worker).await;
         self.gate.tend().await;
     }
 
     async fn ask_server(&self, worker: usize) -> Option<Said> {
-        let mut borrowed = self.gate.borrow().await?;
+        let mut borrowed = timeout(PATIENCE, self.gate.borrow()).await.ok().flatten()?;
         let open = self.gate.holding().open;
-        match borrowed.adopt(worker)?.ask(QUESTION).await {
+        // Not one limit for both: a connection that comes late would be closed for it.
+        let answer = timeout(PATIENCE, borrowed.adopt(worker)?.ask(&self.settings, QUESTION)).await;
+        let late = |_| OpenError::Unreachable("no answer in time".to_owned());
+        match answer.map_err(late).flatten() {
             Ok(row) => {
                 borrowed.give_back();
                 let row: Option<Vec<i64>> = row.iter().map(|word| word.parse().ok()).collect();

@@ -1,6 +1,5 @@
 //! What a session has said so far that matters beyond its server connection of the moment.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use sql::SessionEffect;
@@ -11,6 +10,8 @@ use trace::{
 use wire::frontend::{self, BindHead, Parse};
 
 use super::block::Block;
+use super::catalogue::{Reach, Reaches};
+use super::names::Names;
 use super::notice::notice;
 use super::notify::Listening;
 use super::plain::Begin;
@@ -19,23 +20,19 @@ use super::tidying::Tidying;
 use crate::answer::Answer;
 use crate::conversation::{Conversation, Times};
 use crate::journal::{Reading, Scribe};
+use crate::sequences::SequenceUser;
 use crate::settings::{Registry, Reported, Settings};
-use crate::statements::{CLIENT_MAX, Prepared, StatementId, UnnamedId};
+use crate::statements::Statement;
 
-/// Longest simple query that is read whole. A longer one is relayed in pieces, and the session is
-/// pinned, since nobody has read what it does to its session.
-pub(super) const QUERY_MAX: usize = 1 << 20;
+/// Longest simple query that is read whole, in bytes. A longer one is relayed in pieces, and the
+/// session is pinned, since what it does to its session was not read.
+pub(super) const QUERY_MAX: usize = 16 << 20;
 
-/// Longest `Parse` that is held whole, as it must be to be prepared elsewhere.
+/// Longest `Parse` that is held whole, in bytes, as it must be to be prepared elsewhere.
 pub(super) const PARSE_MAX: usize = 16 << 20;
 
-/// The session's unnamed statement.
-#[derive(Debug)]
-pub(super) struct Unnamed {
-    /// What follows the name in its `Parse`.
-    pub(super) content: Vec<u8>,
-    pub(super) reading: Reading,
-}
+/// Harmless statements that a session remembers; a power of two.
+const HARMLESS_KEPT: usize = 8;
 
 /// Statements that may be named in a notice, and how much of their text.
 const MINDED_MAX: usize = 16;
@@ -56,15 +53,21 @@ pub(super) enum Mail {
     AllHere,
 }
 
+/// What a transaction does to PostgreSQL's catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CatalogueUse {
+    Unchanged,
+    /// It has run DDL.
+    Changed,
+}
+
 /// A session's side of the conversation.
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) conversation: Conversation,
     pub(super) journal: Scribe,
-    /// Its named statements.
-    pub(super) names: HashMap<Box<[u8]>, Arc<Prepared>>,
-    pub(super) unnamed: Option<Unnamed>,
-    unnamed_number: u64,
+    /// Its prepared statements.
+    pub(super) names: Names,
     /// Its settings, as PostgreSQL confirmed them last, and those of its beginning.
     pub(super) settings: Arc<Settings>,
     pub(super) startup: Arc<Settings>,
@@ -74,16 +77,22 @@ pub(super) struct Talk {
     pub(super) user: Box<[u8]>,
     /// What it may have left in its server connection.
     pub(super) residue: Residue,
+    /// By which server connections know whose sequences they have used.
+    pub(super) sequences: SequenceUser,
+    /// Statements that were found harmless lately, and as of which version.
+    harmless: [(Fingerprint, u64); HARMLESS_KEPT],
+    /// Whether the transaction under way has changed the catalogue.
+    pub(super) catalogue: CatalogueUse,
     /// Statements prepared under settings of a transaction.
-    pub(super) tainted: Vec<StatementId>,
+    pub(super) tainted: Vec<Arc<Statement>>,
     pub(super) notices: Notices,
     /// Texts of the statements that may be named in a notice; kept only if it is wanted.
     minded: Vec<(Fingerprint, Box<str>)>,
     /// What the client is to be told next.
     pub(super) notice: Option<Box<Answer>>,
     pub(super) block: Block,
-    /// The last `BEGIN` that was deferred.
-    pub(super) begin: Option<(Begin, Arc<Prepared>)>,
+    /// The last `BEGIN` that was deferred, and what follows the name in its `Parse`.
+    pub(super) begin: Option<(Begin, Box<[u8]>)>,
     pub(super) mail: Mail,
     /// Channels that a listener of ours hears for it.
     pub(super) listening: Option<Box<Listening>>,
@@ -105,14 +114,15 @@ impl Talk {
         Self {
             conversation,
             journal,
-            names: HashMap::new(),
-            unnamed: None,
-            unnamed_number: 0,
+            names: Names::default(),
             startup: Arc::clone(&settings),
             settings,
             told: Arc::default(),
             user: Box::default(),
             residue: Residue::default(),
+            sequences: SequenceUser::default(),
+            harmless: [(Fingerprint::NONE, 0); HARMLESS_KEPT],
+            catalogue: CatalogueUse::Unchanged,
             tainted: Vec::new(),
             notices: Notices::Off,
             minded: Vec::new(),
@@ -179,8 +189,40 @@ impl Talk {
         }
     }
 
-    /// Minds what a statement that is about to run may leave behind.
-    pub(super) fn mind(&mut self, reading: Reading, text: &[u8]) {
+    /// Whether a statement is known to do nothing to its session but what its text says, as of
+    /// this version of what is known.
+    #[inline]
+    pub(super) fn is_harmless(&self, statement: Fingerprint, version: u64) -> bool {
+        self.harmless[place(statement)] == (statement, version)
+    }
+
+    /// Notes what a statement that is about to run may leave behind: by its text, and by what it
+    /// reaches.
+    /// `true` if it may run users' functions.
+    pub(super) fn mind(&mut self, reading: Reading, text: &[u8], reaches: &Reaches) -> bool {
+        let version = reaches.version();
+        let reach = reaches.of(reading.fingerprint, text);
+        if reach == Reach::Harmless {
+            self.harmless[place(reading.fingerprint)] = (reading.fingerprint, version);
+        }
+        let at = self.journal.now();
+        self.residue.note_reach(&reach, (reading.fingerprint, at));
+        let runs_functions = matches!(reach, Reach::Functions(_));
+        let is_likely = runs_functions || !reading.effects.is_empty();
+        if is_likely {
+            self.residue.note_likely();
+        }
+        let effects = match reach {
+            Reach::Harmless => reading.effects,
+            Reach::Unproven | Reach::Functions(_) | Reach::Unknown => {
+                reading.effects.with(SessionEffect::Anything)
+            }
+        };
+        self.note_effects(Reading { effects, ..reading }, text);
+        runs_functions
+    }
+
+    fn note_effects(&mut self, reading: Reading, text: &[u8]) {
         if matches!(reading.kind, sql::Kind::Rollback | sql::Kind::Savepoint) {
             self.residue.note_rollback();
         }
@@ -234,46 +276,6 @@ impl Talk {
         }
     }
 
-    /// A new unnamed statement; gives its identity.
-    pub(super) fn set_unnamed(&mut self, content: &[u8], reading: Reading) -> UnnamedId {
-        self.unnamed_number += 1;
-        match &mut self.unnamed {
-            Some(unnamed) => {
-                unnamed.content.clear();
-                unnamed.content.extend_from_slice(content);
-                unnamed.reading = reading;
-            }
-            None => self.unnamed = Some(Unnamed { content: content.to_vec(), reading }),
-        }
-        self.unnamed_id()
-    }
-
-    /// Keeps a statement under a name; `false` if the session has too many of them.
-    pub(super) fn keep(&mut self, name: &[u8], prepared: Arc<Prepared>) -> bool {
-        if let Some(known) = self.names.get_mut(name) {
-            *known = prepared;
-            return true;
-        }
-        let has_room = self.names.len() < CLIENT_MAX;
-        if has_room {
-            self.names.insert(name.into(), prepared);
-        }
-        has_room
-    }
-
-    /// The unnamed statement is gone, wherever it was; gives the identity of the one that passes
-    /// unread, if one does.
-    pub(super) fn drop_unnamed(&mut self) -> UnnamedId {
-        self.unnamed_number += 1;
-        self.unnamed = None;
-        self.unnamed_id()
-    }
-
-    /// The identity of the present unnamed statement.
-    pub(super) fn unnamed_id(&self) -> UnnamedId {
-        UnnamedId { session: self.conversation.session(), number: self.unnamed_number }
-    }
-
     /// The reading of the statement that a message names or contains.
     pub(super) fn reading_of(&self, tag: u8, body: &[u8]) -> Option<Reading> {
         match tag {
@@ -282,8 +284,8 @@ impl Talk {
                 Parse::read(body).ok().map(|parse| self.journal.read(parse.query))
             }
             frontend::tag::BIND => match BindHead::read(body)?.statement {
-                [] => self.unnamed.as_ref().map(|unnamed| unnamed.reading),
-                name => self.names.get(name).map(|prepared| prepared.reading),
+                [] => self.names.unnamed().map(|unnamed| unnamed.reading),
+                name => self.names.get(name).map(|statement| statement.reading),
             },
             _ => None,
         }
@@ -338,9 +340,11 @@ impl Talk {
         }
         let done: &[u8] = match Tidying::read(text)? {
             Tidying::One(name) => {
-                self.names.remove(name.as_bytes())?;
+                if !self.names.remove(name.as_bytes()) {
+                    return None;
+                }
                 // "A simple Query message also destroys the unnamed statement."
-                self.drop_unnamed();
+                self.names.drop_unnamed();
                 b"DEALLOCATE"
             }
             // A pinned session has more in its server connection than names.
@@ -349,8 +353,10 @@ impl Talk {
             }
             // Refused in a transaction block: the server says so.
             Tidying::Everything if state != TransactionState::Idle => return None,
+            // Custom settings stay known, without a value.
+            Tidying::Everything if self.settings.has_custom() => return None,
             Tidying::AllStatements => {
-                self.forget_all();
+                self.names.clear();
                 b"DEALLOCATE ALL"
             }
             Tidying::Everything => {
@@ -360,7 +366,8 @@ impl Talk {
                     }
                     self.settings = Arc::clone(&self.startup);
                 }
-                self.forget_all();
+                self.names.clear();
+                self.sequences = SequenceUser::default();
                 if let Some(own) = &mut self.listening {
                     own.leave(None);
                 }
@@ -369,11 +376,11 @@ impl Talk {
         };
         Some((done, self.journal.read(text).fingerprint))
     }
+}
 
-    fn forget_all(&mut self) {
-        self.names.clear();
-        self.drop_unnamed();
-    }
+/// Where a statement is remembered.
+fn place(statement: Fingerprint) -> usize {
+    usize::try_from(statement.0 % HARMLESS_KEPT as u64).unwrap_or(0)
 }
 
 /// Where a session is when it tidies up.

@@ -7,6 +7,7 @@ use trace::{Micros, SqlState};
 
 use super::{Failure, House, Session};
 use crate::answer::Answer;
+use crate::backend::Backend;
 use crate::call::Turn;
 use crate::gate::{Lease, Waiting};
 use crate::pump::End;
@@ -27,13 +28,15 @@ impl Session {
                     Turn::Granted => break,
                     Turn::Late => return Err(Failure::Late),
                     Turn::CalledOff => return Err(Failure::CalledOff),
+                    Turn::ShuttingDown => {
+                        return Err(Failure::Over(End::dismissed(Answer::shutting_down())));
+                    }
                 },
                 () = &mut *kill => {
                     return Err(Failure::Over(End::dismissed(talk.journal.card.farewell())));
                 }
-                alive = client.listen() => if !alive {
-                    return Err(Failure::Over(End::ClientGone));
-                },
+                // What has arrived is executed, whether or not the client is still there.
+                _ = client.listen(), if !client.inbox.has_ended() => {}
                 notice = due(&mut tells), if tells.is_some() => {
                     // Written by whoever listens next.
                     notice.put_notice(client.outbox.bytes());
@@ -43,6 +46,14 @@ impl Session {
         }
         waiting.into_lease().ok_or(Failure::Late)
     }
+}
+
+/// What opening a server connection led to.
+pub(super) enum Connected {
+    /// Here it is; whether it had to be opened.
+    Yes(Lease, Box<Backend>, bool),
+    /// PostgreSQL had no room, or cannot be reached: the place in the queue is kept.
+    BackInLine(Waiting),
 }
 
 /// A wait whose client is to be told when it gets long.

@@ -1,6 +1,6 @@
 //! From the settings that a server connection has to those that a session needs, as queries.
 
-use super::{APPLICATION_NAME, Setting, Settings, Way};
+use super::{APPLICATION_NAME, CustomNames, Setting, Settings, Way};
 
 /// Who acts: set last, since others may lack the right to change what is to be changed.
 const IDENTITY: [&[u8]; 2] = [b"session_authorization", b"role"];
@@ -19,20 +19,20 @@ pub(crate) struct Step {
 }
 
 /// The way from one to the other; empty if they are equal.
-pub(crate) fn steps(from: &Settings, to: &Settings) -> Vec<Step> {
-    match from.way_to(to) {
+pub(crate) fn steps(from: &Settings, to: &Settings, custom: &CustomNames) -> Vec<Step> {
+    match from.way_to(to, custom) {
         Way::Nothing => Vec::new(),
         Way::Name => {
             let mut query = b"SET application_name = ".to_vec();
             put_quoted(&mut query, to.get(APPLICATION_NAME).unwrap_or_default());
             vec![Step { query, then: to.values.clone(), decides: false }]
         }
-        Way::Awaited => awaited(from, to),
+        Way::Awaited => awaited(from, to, custom),
     }
 }
 
-fn awaited(from: &Settings, to: &Settings) -> Vec<Step> {
-    let differs = |name: &[u8]| from.get(name) != to.get(name);
+fn awaited(from: &Settings, to: &Settings, custom: &CustomNames) -> Vec<Step> {
+    let differs = |name: &[u8]| from.differs(to, name, custom);
     let mut names: Vec<&[u8]> = from.names().chain(to.names()).filter(|n| differs(n)).collect();
     names.sort_unstable();
     names.dedup();
@@ -128,7 +128,7 @@ mod tests {
             registry.settings(values.collect())
         };
         let (from, to) = (settings(from), settings(to));
-        let steps = steps(&from, &to);
+        let steps = steps(&from, &to, &CustomNames::default());
         let queries: Vec<(&str, bool)> = steps
             .iter()
             .map(|step| (std::str::from_utf8(&step.query).unwrap().trim_end(), step.decides))

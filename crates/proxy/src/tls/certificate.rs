@@ -1,11 +1,14 @@
-//! The two things that are read from a certificate here: how it was signed, and the common name of
-//! its owner. What it is worth was checked by rustls before.
+//! What is read from a certificate here: how it was signed, whose key is in it, and the common name
+//! of its owner; of one of version 1, which rustls does not read, all that it says. What the others
+//! are worth is checked by rustls.
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const CONTEXT_0: u8 = 0xa0;
 
 /// `2.5.4.3`
@@ -39,16 +42,7 @@ pub(super) fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
 
 /// The owner's common name, the first if there are several.
 pub(super) fn common_name(certificate: &[u8]) -> Option<Vec<u8>> {
-    let (certificate, _) = Der(certificate).take(SEQUENCE)?;
-    let (mut rest, _) = certificate.take(SEQUENCE)?;
-    if let Some((_version, after)) = rest.take(CONTEXT_0) {
-        rest = after;
-    }
-    // Serial number, signature, issuer, validity; then the subject.
-    for _ in 0..4 {
-        rest = rest.any()?.2;
-    }
-    let (mut names, _) = rest.take(SEQUENCE)?;
+    let mut names = Der(Parts::read(certificate)?.subject);
     while let Some((mut set, after)) = names.take(SET) {
         while let Some((attribute, after)) = set.take(SEQUENCE) {
             let (kind, value) = attribute.take(OID)?;
@@ -60,6 +54,126 @@ pub(super) fn common_name(certificate: &[u8]) -> Option<Vec<u8>> {
         names = after;
     }
     None
+}
+
+/// The key in it, as a SubjectPublicKeyInfo with its header.
+pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    Parts::read(certificate).map(|parts| parts.key_info)
+}
+
+/// What was signed and what it says. Names, times and algorithms are the contents of their
+/// elements.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    /// Whether it is of version 1: "MUST be omitted" is the version then, and there are no
+    /// extensions.
+    pub(super) is_version_1: bool,
+    pub(super) to_be_signed: &'a [u8],
+    pub(super) signed_by: &'a [u8],
+    pub(super) signature: &'a [u8],
+    pub(super) issuer: &'a [u8],
+    pub(super) validity: &'a [u8],
+    subject: &'a [u8],
+    /// With its header.
+    key_info: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn read(certificate: &'a [u8]) -> Option<Self> {
+        let (outer, after) = Der(certificate).take(SEQUENCE)?;
+        let (to_be_signed, rest) = outer.whole()?;
+        let (algorithm, rest) = rest.take(SEQUENCE)?;
+        let (signature, end) = rest.take(BIT_STRING)?;
+        let (mut rest, _) = Der(to_be_signed).take(SEQUENCE)?;
+        let is_version_1 = match rest.take(CONTEXT_0) {
+            Some((_version, after)) => {
+                rest = after;
+                false
+            }
+            None => true,
+        };
+        let (_serial_number, rest) = rest.take(INTEGER)?;
+        let (signed_by, rest) = rest.take(SEQUENCE)?;
+        let (issuer, rest) = rest.take(SEQUENCE)?;
+        let (validity, rest) = rest.take(SEQUENCE)?;
+        let (subject, rest) = rest.take(SEQUENCE)?;
+        let (key_info, rest) = rest.whole()?;
+        // What stands in both places must be the same, and nothing may stand behind.
+        let is_sound = signed_by.0 == algorithm.0
+            && after.0.is_empty()
+            && end.0.is_empty()
+            && (!is_version_1 || rest.0.is_empty());
+        is_sound.then_some(Self {
+            is_version_1,
+            to_be_signed,
+            signed_by: signed_by.0,
+            signature: bits(signature)?,
+            issuer: issuer.0,
+            validity: validity.0,
+            subject: subject.0,
+            key_info,
+        })
+    }
+
+    /// Algorithm and bits of its key.
+    pub(super) fn key(&self) -> Option<(&'a [u8], &'a [u8])> {
+        split_key(Der(self.key_info).take(SEQUENCE)?.0.0)
+    }
+}
+
+/// Algorithm and bits of the key in the content of a SubjectPublicKeyInfo.
+pub(super) fn split_key(content: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (algorithm, rest) = Der(content).take(SEQUENCE)?;
+    let (key, _) = rest.take(BIT_STRING)?;
+    Some((algorithm.0, bits(key)?))
+}
+
+/// The two times of a validity, in seconds since 1970.
+pub(super) fn times(validity: &[u8]) -> Option<(i64, i64)> {
+    let (kind, from, rest) = Der(validity).any()?;
+    let (other, until, _) = rest.any()?;
+    Some((seconds(kind, from.0)?, seconds(other, until.0)?))
+}
+
+/// A UTCTime or GeneralizedTime, which end with "Z".
+fn seconds(kind: u8, text: &[u8]) -> Option<i64> {
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+    let digits = text.strip_suffix(b"Z")?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = |digits: &[u8]| digits.iter().fold(0, |sum, d| sum * 10 + i64::from(d - b'0'));
+    let (year, rest) = match (kind, digits.len()) {
+        (UTC_TIME, 12) => {
+            let (year, rest) = digits.split_at(2);
+            // "Where YY is greater than or equal to 50, the year SHALL be interpreted as 19YY".
+            let year = number(year);
+            (if year >= 50 { 1900 + year } else { 2000 + year }, rest)
+        }
+        (GENERALIZED_TIME, 14) => {
+            let (year, rest) = digits.split_at(4);
+            (number(year), rest)
+        }
+        _ => return None,
+    };
+    let mut pairs = rest.chunks(2).map(number);
+    let mut next = || pairs.next();
+    let (month, day, hour, minute, second) = (next()?, next()?, next()?, next()?, next()?);
+    let is_sound = (1..=12).contains(&month) && (1..=31).contains(&day);
+    is_sound.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Days since 1970 of a date of the Gregorian calendar, whose years begin with March here.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+/// Bits that fill bytes.
+fn bits(string: Der<'_>) -> Option<&[u8]> {
+    string.0.strip_prefix(&[0])
 }
 
 fn signed_by(certificate: &[u8]) -> Option<Hash> {
@@ -125,6 +239,12 @@ impl<'a> Der<'a> {
         Some((*tag, Self(content), Self(rest)))
     }
 
+    /// The first element with its header, and what follows it.
+    fn whole(self) -> Option<(&'a [u8], Self)> {
+        let (.., rest) = self.any()?;
+        Some((self.0.get(..self.0.len() - rest.0.len())?, rest))
+    }
+
     /// The content of the first element, if it has this tag, and what follows it.
     fn take(self, wanted: u8) -> Option<(Self, Self)> {
         self.any().filter(|(tag, ..)| *tag == wanted).map(|(_, content, rest)| (content, rest))
@@ -167,15 +287,43 @@ mod tests {
     }
 
     #[test]
+    fn times_are_read() {
+        let utc = |text: &str| seconds(0x17, text.as_bytes());
+        let general = |text: &str| seconds(0x18, text.as_bytes());
+        assert_eq!(utc("700101000000Z"), Some(0));
+        assert_eq!(utc("000229120102Z"), Some(951_825_662));
+        assert_eq!(utc("491231235959Z"), general("20491231235959Z"));
+        assert_eq!(utc("500101000000Z"), general("19500101000000Z"));
+        assert_eq!(general("21000301000000Z"), Some(4_107_542_400));
+        for wrong in ["7001010000Z", "700101000000", "70010100000xZ", "701301000000Z", ""] {
+            assert_eq!(utc(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_parts_are_what_was_made() {
+        let der = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let parts = Parts::read(&der).unwrap();
+        assert!(!parts.is_version_1);
+        assert_eq!(parts.issuer, parts.subject, "it is its own");
+        assert_eq!(parts.key().unwrap().1.len(), 65);
+        let (from, until) = times(parts.validity).unwrap();
+        assert!(from < until);
+        assert_eq!(public_key(&der), Some(parts.key_info));
+    }
+
+    #[test]
     fn no_bytes_make_it_panic() {
         let der = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
         for length in 0..der.len() {
             let _ = (end_point_hash(&der[..length]), common_name(&der[..length]));
+            let _ = Parts::read(&der[..length]).map(|parts| (parts.key(), times(parts.validity)));
         }
         for index in 0..der.len() {
             let mut broken = der.clone();
             broken[index] = 0xff;
             let _ = (end_point_hash(&broken), common_name(&broken));
+            let _ = Parts::read(&broken).map(|parts| (parts.key(), times(parts.validity)));
         }
     }
 }

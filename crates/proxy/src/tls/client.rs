@@ -9,7 +9,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ServerConfig, server::danger::ClientCertVerifier};
 use tokio_rustls::TlsAcceptor;
 
-use super::{ALPN, certificate, provider, read_chain, read_key, read_roots};
+use super::{ALPN, certificate, provider, read_chain, read_own, read_roots};
 use crate::Error;
 use crate::stream::{Socket, Stream};
 
@@ -33,14 +33,14 @@ impl fmt::Debug for ClientTls {
 impl ClientTls {
     /// Loads our certificate (with those above it) and its key from PEM files; and the authorities
     /// by which clients' certificates are checked. A client may then show a certificate, and must
-    /// where [`SslMode::VerifyCa`](crate::SslMode::VerifyCa) or a rule says so.
+    /// where [`SslMode::VerifyCa`](crate::SslMode::VerifyCa) or a rule says so. Ours may be of any
+    /// version of X.509, a client's must be of version 3.
     ///
     /// # Errors
     /// [`Error::Certificate`] with the file.
     pub fn load(cert: &Path, key: &Path, ca: Option<&Path>) -> Result<Self, Error> {
-        let chain = read_chain(cert)?;
-        let key_der = read_key(key)?;
-        let end_point = certificate::end_point_hash(&chain[0]).map(Into::into);
+        let end_point = certificate::end_point_hash(&read_chain(cert)?[0]).map(Into::into);
+        let own = read_own(cert, key)?;
         let verifier: Arc<dyn ClientCertVerifier> = match ca {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(path) => {
@@ -54,8 +54,7 @@ impl ClientTls {
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::certificate(cert, &error))?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key_der)
-            .map_err(|error| Error::certificate(cert, &error))?;
+            .with_cert_resolver(Arc::new(own));
         config.alpn_protocols = vec![ALPN.to_vec()];
         // As PostgreSQL: sessions are long, resuming them is not worth its memory.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use wire::scram::client::Binding;
 
 use super::verify::Verify;
-use super::{ALPN, SslMode, certificate, provider, read_chain, read_key};
+use super::{ALPN, SslMode, certificate, provider, read_own};
 use crate::stream::{Socket, Stream};
 use crate::{Endpoint, Error};
 
@@ -222,10 +222,8 @@ fn config(mode: SslMode, given: &Given) -> Result<ClientConfig, Error> {
     let mut config = match (&given.sslcert, &given.sslkey) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let (cert, key) = (Path::new(cert), Path::new(key));
-            builder
-                .with_client_auth_cert(read_chain(cert)?, read_key(key)?)
-                .map_err(|error| Error::certificate(cert, &error))?
+            let own = read_own(Path::new(cert), Path::new(key))?;
+            builder.with_client_cert_resolver(Arc::new(own))
         }
         _ => return Err(Error::Url("sslcert and sslkey go together".to_owned())),
     };

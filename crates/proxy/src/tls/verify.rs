@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::read_chain;
+use super::version_1::Version1;
+use super::{certificate, read_chain};
 use crate::Error;
 
 /// Checks the server's certificate.
@@ -71,6 +75,16 @@ impl ServerCertVerifier for Verify {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
+        let algorithms = self.provider.signature_verification_algorithms;
+        if let Some(old) = Version1::read(end_entity) {
+            if !self.pinned.iter().any(|pinned| pinned == end_entity) {
+                old.is_signed_by(roots, algorithms.all, now)?;
+            }
+            if self.name {
+                old.is_of(server_name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
         let certificate = ParsedCertificate::try_from(end_entity)?;
         // `openssl req -x509` makes certificates that are authority and server in one, which
         // OpenSSL takes and webpki does not.
@@ -80,7 +94,7 @@ impl ServerCertVerifier for Verify {
                 roots,
                 intermediates,
                 now,
-                self.provider.signature_verification_algorithms.all,
+                algorithms.all,
             )?;
         }
         if self.name {
@@ -96,6 +110,9 @@ impl ServerCertVerifier for Verify {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        if let Some(old) = Version1::read(cert) {
+            return old.has_signed(message, dss, algorithms);
+        }
         verify_tls12_signature(message, cert, dss, algorithms)
     }
 
@@ -106,6 +123,11 @@ impl ServerCertVerifier for Verify {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        if Version1::read(cert).is_some() {
+            let key = certificate::public_key(cert).unwrap_or_default();
+            let key = SubjectPublicKeyInfoDer::from(key);
+            return verify_tls13_signature_with_raw_key(message, &key, dss, algorithms);
+        }
         verify_tls13_signature(message, cert, dss, algorithms)
     }
 

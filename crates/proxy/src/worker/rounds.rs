@@ -49,7 +49,10 @@ pub(super) async fn tend(shared: Arc<Shared>, worker: usize) {
         for house in shared.databases.houses() {
             let label = house.database().label().into();
             if let hash_map::Entry::Vacant(free) = tending.entry(label) {
-                free.insert(tasks.spawn(async move { house.tend(worker).await }));
+                free.insert(tasks.spawn(async move {
+                    house.tend(worker).await;
+                    house.look_at_catalogue(worker).await;
+                }));
             }
         }
     }

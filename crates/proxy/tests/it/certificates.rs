@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair,
+    KeyPair, SigningKey,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -40,6 +42,31 @@ impl Certificates {
     /// A client's certificate: `NAME.crt` and `NAME.key`.
     pub(crate) fn client(&self, name: &str) {
         self.sign(name, name);
+    }
+
+    /// A certificate and a key by `ca`, of version 1 and so without extensions, as
+    /// `openssl x509 -req` makes it; and `ca` itself as of version 1, as `ca-1.crt`.
+    pub(crate) fn version_1(&self, file: &str, name: &str) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.authority).expect("a signature");
+        self.write(&format!("{file}.crt"), &self.as_version_1(certificate.der()));
+        self.write(&format!("{file}.key"), &key.serialize_pem());
+        let authority: &rcgen::Certificate = self.authority.as_ref();
+        self.write("ca-1.crt", &self.as_version_1(authority.der()));
+    }
+
+    /// The same certificate without version and extensions, signed anew; as PEM.
+    fn as_version_1(&self, certificate: &[u8]) -> String {
+        let parts = elements(content(certificate));
+        let said = elements(content(parts[0]));
+        let to_be_signed = element(0x30, &said[1..7].concat());
+        let signature = self.authority.key().sign(&to_be_signed).expect("a signature");
+        let signature = element(0x03, &[&[0], &signature[..]].concat());
+        let der = element(0x30, &[&to_be_signed, parts[1], &signature].concat());
+        let text = STANDARD.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
     }
 
     fn sign(&self, file: &str, name: &str) {
@@ -85,6 +112,43 @@ impl Certificates {
         let ca = ca.map(|ca| self.path(ca));
         proxy::ClientTls::load(&cert, &key, ca.as_deref()).expect("sound certificates")
     }
+}
+
+/// An element of DER.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).expect("a short one").to_be_bytes();
+    let length = match (high, low) {
+        (0, 0..0x80) => vec![low],
+        (0, _) => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [&[tag], &length[..], content].concat()
+}
+
+/// How long the header of the first element is, and all of it.
+fn lengths(der: &[u8]) -> (usize, usize) {
+    let bytes = usize::from(der[1]).saturating_sub(0x80);
+    let length = match bytes {
+        0 => usize::from(der[1]),
+        _ => der[2..2 + bytes].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+    };
+    (2 + bytes, 2 + bytes + length)
+}
+
+fn content(der: &[u8]) -> &[u8] {
+    let (header, whole) = lengths(der);
+    &der[header..whole]
+}
+
+/// Elements one after another, with their headers.
+fn elements(mut der: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while !der.is_empty() {
+        let (element, rest) = der.split_at(lengths(der).1);
+        found.push(element);
+        der = rest;
+    }
+    found
 }
 
 fn issuer(name: &str) -> Issuer {

@@ -82,8 +82,8 @@ impl Client {
         if !self.holds && (!free || random.below(3) == 0) {
             // What needs no server connection, as long as the block has only begun.
             let text = match (random.below(3), is_idle) {
-                (0, _) => random.pick(&NOTHINGS),
-                (1, true) => random.pick(&LISTENS),
+                (0, false) => random.pick(&NOTHINGS),
+                (0 | 1, true) => random.pick(&LISTENS),
                 (_, true) => random.pick(&BEGINS),
                 (_, false) => random.pick(&ENDS),
             };

@@ -18,6 +18,8 @@ pub(crate) struct Raw {
     pub(crate) out: Vec<u8>,
     /// `pid` and secret that the server gave.
     pub(crate) key: (i32, Vec<u8>),
+    /// What authentication has asked for.
+    pub(crate) asked: Vec<String>,
 }
 
 /// One message of the server.
@@ -46,7 +48,7 @@ impl Message {
 impl Raw {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the proxy listens");
-        Self { stream, out: Vec::new(), key: (0, Vec::new()) }
+        Self { stream, out: Vec::new(), key: (0, Vec::new()), asked: Vec::new() }
     }
 
     /// Connects and logs in as the fixture's owner.
@@ -72,6 +74,14 @@ impl Raw {
     /// Answers what authentication asks, up to `ReadyForQuery`; the messages after
     /// `AuthenticationOk`.
     pub(crate) async fn authenticate(&mut self, password: &str) -> Vec<Message> {
+        self.try_authenticate(password).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// The same, or the error with which the login ends.
+    pub(crate) async fn try_authenticate(
+        &mut self,
+        password: &str,
+    ) -> Result<Vec<Message>, Message> {
         use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         let mut heard = Vec::new();
@@ -80,11 +90,16 @@ impl Raw {
             let message = self.receive().await;
             match message.tag {
                 'R' => match Authentication::read(&message.body).expect("authentication") {
-                    Authentication::Sasl(_) => {
+                    Authentication::Sasl(mechanisms) => {
+                        self.asked.push(String::from_utf8_lossy(mechanisms).into_owned());
                         SaslInitial { mechanism: wire::scram::MECHANISM, data: scram.message() }
                             .put(&mut self.out)
                     }
+                    Authentication::CleartextPassword => {
+                        frontend::put_password(&mut self.out, password.as_bytes());
+                    }
                     Authentication::SaslContinue(data) => {
+                        self.asked.push("SASL goes on".to_owned());
                         scram.update(data).expect("a challenge");
                         frontend::put_sasl_response(&mut self.out, scram.message());
                     }
@@ -97,8 +112,8 @@ impl Raw {
                     self.key = (key.pid, key.key.to_vec());
                     heard.push(message);
                 }
-                'Z' => return heard,
-                'E' => panic!("{message:?}"),
+                'Z' => return Ok(heard),
+                'E' => return Err(message),
                 _ => heard.push(message),
             }
         }
@@ -113,6 +128,12 @@ impl Raw {
     /// Its end will be a reset, not a FIN.
     pub(crate) fn reset_on_drop(&self) {
         self.stream.set_zero_linger().expect("the socket is open");
+    }
+
+    /// Sends what was put, and a FIN: nothing more follows, but answers are read.
+    pub(crate) async fn half_close(&mut self) {
+        self.send().await;
+        self.stream.shutdown().await.expect("the socket is open");
     }
 
     /// Writes what the other side takes at once, if anything.
@@ -250,7 +271,7 @@ async fn encryption_is_declined_and_an_unknown_minor_version_negotiated() {
     let user = fixture.database.owner.user.clone();
     let database = fixture.database.name.clone();
     raw.startup(
-        2,
+        9999,
         &[
             (b"user", user.as_bytes()),
             (b"database", database.as_bytes()),
@@ -259,7 +280,7 @@ async fn encryption_is_declined_and_an_unknown_minor_version_negotiated() {
     );
     let heard = raw.authenticate(&fixture.database.owner.password).await;
     let negotiated = heard.iter().find(|message| message.tag == 'v').expect("a negotiation");
-    assert_eq!(negotiated.body, b"\0\x03\0\0\0\0\0\x01_pq_.something\0");
+    assert_eq!(negotiated.body, b"\0\x03\0\x02\0\0\0\x01_pq_.something\0");
     assert!(heard.iter().any(|message| message.body.starts_with(b"server_version\0")));
     assert_eq!(raw.value("select 5").await, "5");
     assert_eq!(backend::ready_status(b"I"), Ok(b'I'));

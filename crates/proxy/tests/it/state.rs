@@ -89,7 +89,7 @@ async fn each_kind_of_session_state_pins_until_it_is_gone() {
             "SELECT pg_advisory_unlock(5)",
             PinCause::AdvisoryLock,
         ),
-        ("DO $$ BEGIN END $$", "SELECT 1", "DISCARD ALL", PinCause::Unknown),
+        ("SELECT setseed(0.5)", "SELECT 1", "DISCARD ALL", PinCause::Unknown),
         ("SELECT set_config('a.b' || 'c', 'd', false)", "SELECT 1", "DISCARD ALL", PinCause::Set),
     ];
     let fixture = Fixture::start_with(Mode::Regulate, limit(1)).await;

@@ -14,14 +14,18 @@ use crate::certificates::{Certificates, postgres};
 use crate::faults::running;
 use crate::harness::{MODES, code, loopback, start};
 
-const SCRAM: &str = "host all all 127.0.0.1/32 scram-sha-256";
+pub(crate) const SCRAM: &str = "host all all 127.0.0.1/32 scram-sha-256";
 
 /// Whether the session is encrypted as the server sees it, and by whom it is.
 const SSL: &str =
     "SELECT ssl, coalesce(client_dn, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 /// Runs a statement by psql; gives what it printed, or its error.
-async fn psql(postgres: &TestPostgres, url: &str, statement: &str) -> Result<String, String> {
+pub(crate) async fn psql(
+    postgres: &TestPostgres,
+    url: &str,
+    statement: &str,
+) -> Result<String, String> {
     let mut program: PathBuf = postgres.cluster().bin("psql");
     if !program.exists() {
         program = "psql".into();
@@ -40,7 +44,7 @@ async fn psql(postgres: &TestPostgres, url: &str, statement: &str) -> Result<Str
     }
 }
 
-fn with(url: &str, parameters: &[&str]) -> String {
+pub(crate) fn with(url: &str, parameters: &[&str]) -> String {
     let sign = if url.contains('?') { '&' } else { '?' };
     format!("{url}{sign}{}", parameters.join("&"))
 }
@@ -97,7 +101,7 @@ async fn clients_with_every_sslmode() {
 }
 
 /// A proxy in regulate mode to this server with these parameters; what a client gets.
-async fn through(
+pub(crate) async fn through(
     database: &Database,
     parameters: &[&str],
     statement: &str,
@@ -106,7 +110,7 @@ async fn through(
 }
 
 /// The same, with the server's URL as it is given.
-async fn to(
+pub(crate) async fn to(
     url: &str,
     database: &Database,
     parameters: &[&str],

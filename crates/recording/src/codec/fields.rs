@@ -164,7 +164,7 @@ macro_rules! codes {
 codes! {
     PinCause {
         Set = 0, Prepare = 1, Listen = 2, TemporaryTable = 3, CursorWithHold = 4,
-        AdvisoryLock = 5, Unknown = 6,
+        AdvisoryLock = 5, Unknown = 6, ReplicationSlot = 7,
     }
     DynoState { Starting = 0, Up = 1, Stopping = 2, Crashed = 3, Down = 4 }
     RequestKind { Connect = 0, Simple = 1, Extended = 2, Function = 3 }

@@ -135,17 +135,16 @@ fn kinds() {
 }
 
 #[test]
-fn session_effects() {
-    use SessionEffect::{
-        AdvisoryLock, CursorWithHold, Deallocate, Execute, Listen, Prepare, Release, Set, SetLocal,
-        TemporaryTable, Unknown,
-    };
+fn effects_on_settings() {
+    use SessionEffect::{ReadsSettings, Set, SetLocal};
     let effects: &[(&str, &[SessionEffect])] = &[
         ("set search_path = x", &[Set]),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", &[Set]),
         ("set \"my.x\" = 1", &[Set]),
         ("set time zone 'UTC'", &[Set]),
         ("reset all", &[Set]),
+        ("show app.x", &[ReadsSettings]),
+        ("select current_setting('app.x', true)", &[ReadsSettings]),
         ("set local x = 1", &[SetLocal]),
         ("set transaction isolation level serializable", &[]),
         ("set constraints all deferred", &[]),
@@ -153,49 +152,80 @@ fn session_effects() {
         ("select set_config('a', 'b', false)", &[Set]),
         ("select set_config('a', f('b', true), $1)", &[Set]),
         ("select set_config('a', 'b', true)", &[SetLocal]),
+        ("select set_config('a', 'b', not true)", &[Set]),
+        ("select set_config('a', 'b', false or true)", &[Set]),
+        ("select \"set_config\"('a', 'b', false)", &[Set]),
         ("select pg_catalog.set_config('a', 'b', 'T')", &[SetLocal]),
         ("select set_config('a', 'b', true), set_config('a', 'b', false)", &[Set, SetLocal]),
         ("select set_config from t", &[]),
+    ];
+    check_effects(effects);
+}
+
+#[test]
+fn effects_on_objects() {
+    use SessionEffect::{
+        AdvisoryLock, Anything, CursorWithHold, Deallocate, Execute, Listen, Prepare,
+        ReadsStatementNames, Release, ReplicationSlot, SequenceRead, SequenceUse, Set, Unknown,
+    };
+    let effects: &[(&str, &[SessionEffect])] = &[
         ("prepare p as select 1", &[Prepare]),
         ("prepare \"p\" as select 1", &[Prepare]),
         ("prepare p as select set_config('a', 'b', false)", &[Prepare, Set]),
         ("prepare transaction 'p'", &[]),
-        ("execute p", &[Execute]),
+        ("execute p", &[Execute, Anything]),
+        ("explain (costs off) execute p", &[Execute, Anything]),
+        ("create table t as execute p", &[Execute, Anything]),
         ("deallocate p", &[Deallocate, Release]),
         ("discard all", &[Deallocate, Release, Set]),
+        ("select name from pg_prepared_statements", &[ReadsStatementNames]),
+        ("select * from \"pg_prepared_statements\"", &[ReadsStatementNames]),
         ("listen c", &[Listen]),
         ("unlisten *", &[Release]),
         ("notify c", &[]),
-        ("create temp table t ()", &[TemporaryTable]),
-        ("create local temporary view v as select 1", &[TemporaryTable]),
-        ("create or replace temp view v as select 1", &[TemporaryTable]),
-        ("create table pg_temp.t ()", &[TemporaryTable]),
-        ("create function pg_temp.f() returns int", &[TemporaryTable]),
-        ("create table temp_orders (temp int)", &[]),
-        ("create unlogged table t ()", &[]),
-        ("create table if not exists t (temp int)", &[]),
-        ("drop table t", &[Release]),
-        ("select a into temp x from t", &[TemporaryTable]),
-        ("with q as (select 1) select * into local temporary x from q", &[TemporaryTable]),
-        ("select a into x from t", &[]),
+        ("create temp table t ()", &[Anything]),
+        ("create table t ()", &[Anything]),
+        ("explain analyze create temp table t as select 1", &[Anything]),
+        ("alter table t set schema pg_temp", &[Anything]),
+        ("drop table t", &[Release, Anything]),
+        ("select a into temp x from t", &[Anything]),
+        ("select a into table pg_temp.x from t", &[Anything]),
+        ("select a into \"x\" from t", &[Anything]),
+        ("with q as (select 1) select * into local temporary x from q", &[Anything]),
         ("insert into temp values (1)", &[]),
+        ("select temp from weather", &[]),
         ("declare c cursor with hold for select 1", &[CursorWithHold]),
         ("declare c cursor for with hold as (select 1) select * from hold", &[]),
         ("declare c cursor without hold for select 1", &[]),
         ("close c", &[Release]),
         ("select pg_advisory_lock(1)", &[AdvisoryLock]),
+        ("select pg_catalog.\"pg_advisory_lock\" (1)", &[AdvisoryLock]),
+        ("select U&\"pg\\005fadvisory_lock\"(1)", &[Anything]),
         ("select pg_try_advisory_lock_shared (1, 2)", &[AdvisoryLock]),
         ("select pg_advisory_xact_lock(1)", &[]),
         ("select pg_advisory_unlock(1)", &[Release]),
         ("select 'pg_advisory_lock(1)'", &[]),
-        ("do $$ begin end $$", &[Unknown]),
-        ("load 'auto_explain'", &[Unknown]),
+        ("select lastval(), currval('s')", &[SequenceRead]),
+        ("select nextval('s')", &[SequenceUse]),
+        ("select setval('s', 1)", &[SequenceUse]),
+        ("with i as (insert into t values (1)) select 1", &[SequenceUse]),
+        ("select query_to_xml('select f()', true, true, '')", &[Anything]),
+        ("select pg_create_physical_replication_slot('s', true, true)", &[ReplicationSlot]),
+        ("select setseed(0.5)", &[Unknown]),
+        ("do $$ begin end $$", &[Set, Anything]),
+        ("call p()", &[Anything]),
+        ("load 'auto_explain'", &[Unknown, Anything]),
         ("select 1; set x = 1", &[Set]),
-        ("begin; create temp table t (); set a = 1; commit", &[TemporaryTable, Set]),
+        ("begin; create temp table t (); set a = 1; commit", &[Anything, Set]),
         ("rollback; listen x", &[Listen]),
         ("select 1", &[]),
         ("", &[]),
     ];
+    check_effects(effects);
+}
+
+#[track_caller]
+fn check_effects(effects: &[(&str, &[SessionEffect])]) {
     for (text, effects) in effects {
         let expected = effects.iter().fold(Effects::NONE, |sum, effect| sum.with(*effect));
         assert_eq!(read(text).effects, expected, "{text}");

@@ -12,7 +12,7 @@ const INCLUDES_MAX: usize = 10;
 const LINES_MAX: usize = 1_000_000;
 
 /// Longest line.
-const LINE_MAX: usize = 64 * 1024;
+const LINE_MAX: usize = 256 * 1024;
 
 /// One `key = value`, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -108,7 +108,7 @@ const OF_POOL: [Level; 14] = [
 const REFUSALS: [SqlState; 3] =
     [SqlState::TOO_MANY_CONNECTIONS, SqlState::CONNECTION_FAILURE, SqlState::CANNOT_CONNECT_NOW];
 
-const PINS: [PinCause; 7] = [
+const PINS: [PinCause; 8] = [
     PinCause::Set,
     PinCause::Prepare,
     PinCause::Listen,
@@ -116,6 +116,7 @@ const PINS: [PinCause; 7] = [
     PinCause::CursorWithHold,
     PinCause::AdvisoryLock,
     PinCause::Unknown,
+    PinCause::ReplicationSlot,
 ];
 
 /// The proxy's numbers.
@@ -263,5 +264,6 @@ fn word(cause: PinCause) -> &'static str {
         PinCause::CursorWithHold => "cursor_with_hold",
         PinCause::AdvisoryLock => "advisory_lock",
         PinCause::Unknown => "unknown",
+        PinCause::ReplicationSlot => "replication_slot",
     }
 }

@@ -69,8 +69,7 @@ impl Service {
                 let control = proxy.control();
                 match ending {
                     None | Some(Ending::Now) => {}
-                    // The only name that could be wrong is none.
-                    Some(Ending::WaitForServers) => drop(control.pause(None).await),
+                    Some(Ending::WaitForServers) => control.drain().await,
                     Some(Ending::WaitForClients) => control.clients_left().await,
                 }
             };

@@ -46,7 +46,13 @@ fn authentication_round_trip() {
 #[test]
 fn the_other_messages_round_trip() {
     let mut out = Vec::new();
-    let report = Report { severity: b"FATAL", code: b"53300", message: b"full", hint: b"wait" };
+    let report = Report {
+        severity: b"FATAL",
+        code: b"53300",
+        message: b"full",
+        hint: b"wait",
+        routine: b"InitProcess",
+    };
     report.put_error(&mut out);
     assert_eq!(Report::read(body(&out)), report);
     assert!(report.is_fatal());

@@ -125,6 +125,23 @@ fn impossible_lengths_are_errors() {
 }
 
 #[test]
+fn a_clients_messages_have_the_servers_own_limits() {
+    let step = |tag: u8, length: u32| {
+        let mut bytes = vec![tag];
+        bytes.extend_from_slice(&length.to_be_bytes());
+        Scanner::of_client().step(&bytes, |_, _| HEADER).map(drop)
+    };
+    let limits = [(b'Q', 0x3fff_fffe), (b'd', 0x3fff_fffe), (b'p', 65_535), (b'S', 10_000)];
+    for (tag, longest) in limits.into_iter().chain([(0, 0x3fff_fffe), (b'E', 10_000)]) {
+        assert_eq!(step(tag, longest), Ok(()), "{tag}");
+        for length in [longest + 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 3, 0] {
+            let limit = longest + 1;
+            assert_eq!(step(tag, length), Err(Error::Length { tag, length, limit }), "{tag}");
+        }
+    }
+}
+
+#[test]
 fn a_message_larger_than_the_buffer_comes_in_pieces() {
     let mut stream = Vec::new();
     put(&mut stream, b'D', |out| out.extend_from_slice(&[7; 100]));

@@ -36,6 +36,9 @@ fn the_special_requests_round_trip() {
 fn what_is_not_a_startup_packet_is_refused() {
     assert_eq!(length(b"GET "), Err(Error::StartupLength(0x4745_5420)));
     assert_eq!(length(&[0, 0, 0, 7]), Err(Error::StartupLength(7)));
+    for above in [0x8000_0000, 0xffff_ffff, 10_001_u32] {
+        assert_eq!(length(&above.to_be_bytes()), Err(Error::StartupLength(above)));
+    }
     assert_eq!(length(&[0, 0]), Ok(None));
     let version_2 = [0, 0, 0, 9, 0, 2, 0, 0, 0];
     assert_eq!(read(&version_2), Err(Error::Version { major: 2, minor: 0 }));
@@ -49,6 +52,10 @@ fn what_is_not_a_startup_packet_is_refused() {
 fn options_are_split_as_the_server_does() {
     let split = split_options(br"  -c a=b\ c  --x=y\\ -c");
     assert_eq!(split, [b"-c".to_vec(), b"a=b c".to_vec(), br"--x=y\".to_vec(), b"-c".to_vec()]);
+    assert_eq!(split_options(&join_options(&split)), split);
+    // A backslash at the end is an argument without a byte.
+    let split = split_options(br"-c \");
+    assert_eq!(split, [b"-c".to_vec(), Vec::new()]);
     assert_eq!(split_options(&join_options(&split)), split);
 }
 
@@ -64,5 +71,6 @@ proptest! {
         }
         let split = split_options(&bytes);
         prop_assert!(split.len() <= bytes.len());
+        prop_assert_eq!(split_options(&join_options(&split)), split);
     }
 }

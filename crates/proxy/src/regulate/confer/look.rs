@@ -7,6 +7,7 @@
 use admission::alliance::{Bound, Gossip, Look, Peer};
 
 use crate::backend::{Backend, OpenError};
+use crate::settings::Registry;
 
 /// The advisory locks' class: `SURG`. The rung of the ladder is the other half of the key.
 const LADDER: u32 = 0x5355_5247;
@@ -54,10 +55,14 @@ pub(super) fn leave(rung: u32) -> String {
 }
 
 /// Says this, then looks.
-pub(super) async fn ask(backend: &mut Backend, said: &Gossip) -> Result<Vec<String>, OpenError> {
+pub(super) async fn ask(
+    backend: &mut Backend,
+    settings: &Registry,
+    said: &Gossip,
+) -> Result<Vec<String>, OpenError> {
     let text =
         format!("SELECT pg_catalog.set_config('application_name', '{said}', false); {QUESTION}");
-    backend.ask(text.as_bytes()).await
+    backend.ask(settings, text.as_bytes()).await
 }
 
 /// What the row says, and how many backends of the database wait for locks.

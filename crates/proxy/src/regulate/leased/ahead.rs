@@ -1,49 +1,43 @@
 //! A transaction block that existed here only is opened on the server, ahead of the request.
 
-use std::sync::Arc;
-
 use trace::SqlState;
 use wire::backend::Report;
 use wire::frontend::{self, Execute, Target, tag};
 
+use super::copies::NO_STATEMENT;
 use super::{Leased, Replies};
 use crate::answer::Answer;
 use crate::conversation::{Expect, Shown};
 use crate::pump::End;
 use crate::regulate::block::Block;
 use crate::regulate::plain::Begin;
-use crate::settings::Meaning;
-use crate::statements::{Prepared, Room};
-
-/// A statement that no server connection has. Whoever binds it gets an error.
-const NO_STATEMENT: &[u8] = b"surgetank_refused";
+use crate::statements::{UnnamedOnServer, put_parse};
 
 impl Leased<'_> {
     /// Sends `BEGIN`, if it was deferred; and if the block has failed meanwhile, makes it fail
     /// there too, so that PostgreSQL itself judges what is still allowed in it.
     ///
-    /// By the extended protocol, so that an error keeps the client's request from running. The
-    /// portal is closed, since the client's own may not exist.
+    /// By the extended protocol, so that an error keeps the client's request from running; without
+    /// a name, so that the session sees no statement of ours. The portal is closed, since the
+    /// client's own may not exist.
     pub(super) fn open_block(&mut self, out: &mut Vec<u8>) {
         let (begin, has_failed) = match std::mem::take(&mut self.talk.block) {
             Block::Closed => return,
             Block::Deferred(begin) => (begin, false),
             Block::Failed(begin) => (begin, true),
         };
-        let prepared = self.prepared_begin(begin);
-        let conversation = &mut self.talk.conversation;
-        if !self.server.statements.has(prepared.id) {
-            if let Room::Close(id) = self.server.statements.add(prepared.id) {
-                id.put_close(out);
-                conversation.ahead([Expect::Close(Shown::Nobody)]);
-            }
-            prepared.put_parse(out);
-            conversation.ahead([Expect::Parse(Some(prepared.id), Shown::Nobody)]);
-        }
-        frontend::put_bind(out, &prepared.name);
+        self.server.statements.unnamed = UnnamedOnServer::Unknown;
+        put_parse(out, b"", self.content_of(begin));
+        frontend::put_bind(out, b"");
         Execute { portal: b"", max_rows: 0 }.put(out);
         Target::Portal(b"").put_close(out);
-        conversation.ahead([Expect::Bind, Expect::Execute, Expect::Close(Shown::Nobody)]);
+        let conversation = &mut self.talk.conversation;
+        conversation.ahead([
+            Expect::Parse(None, Shown::Nobody),
+            Expect::Bind,
+            Expect::Execute,
+            Expect::Close(None, Shown::Nobody),
+        ]);
         if has_failed {
             frontend::put_bind(out, NO_STATEMENT);
             frontend::put_bare(out, tag::SYNC);
@@ -52,26 +46,28 @@ impl Leased<'_> {
     }
 
     /// Gives the replies of our own whose turn has come.
+    #[inline]
     pub(super) fn take_turns(&mut self, replies: &mut Replies<'_>) {
-        while let Some(reply) = self.talk.conversation.our_turn() {
-            replies.put(|out| reply.put(out));
+        if self.talk.conversation.is_our_turn() {
+            self.give_replies(replies);
         }
     }
 
-    fn prepared_begin(&mut self, begin: Begin) -> Arc<Prepared> {
-        if let Some((known, prepared)) = &self.talk.begin
-            && *known == begin
-        {
-            return Arc::clone(prepared);
+    fn give_replies(&mut self, replies: &mut Replies<'_>) {
+        while let Some(reply) = self.talk.conversation.our_turn() {
+            replies.put(|out| reply.put(out));
         }
-        let text = begin.text();
-        // The text, its end, and no parameter types.
-        let content = [text.as_bytes(), &[0, 0, 0]].concat();
-        let journal = &self.talk.journal;
-        let read = || journal.read(text.as_bytes());
-        let prepared = self.house.statements.intern(&content, Meaning::default(), read);
-        self.talk.begin = Some((begin, Arc::clone(&prepared)));
-        prepared
+        self.note_changes();
+    }
+
+    /// What follows the name in a `Parse` of the statement: the text, its end, no parameter types.
+    fn content_of(&mut self, begin: Begin) -> &[u8] {
+        let is_known = self.talk.begin.as_ref().is_some_and(|(known, _)| *known == begin);
+        if !is_known {
+            let content = [begin.text().as_bytes(), &[0, 0, 0]].concat();
+            self.talk.begin = Some((begin, content.into()));
+        }
+        self.talk.begin.as_ref().map_or(&[], |(_, content)| content)
     }
 
     /// The server refused something. If that was sent ahead, the client's request did not run and

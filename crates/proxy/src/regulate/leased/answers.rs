@@ -1,16 +1,18 @@
 //! What the server says: which request it answers, what it changes, and whether the client sees it.
 
-use trace::{Micros, PinCause, SqlState};
+use trace::{Micros, PinCause, TransactionState};
 use wire::Piece;
 use wire::backend::{self, Report, tag as reply};
 use wire::frame::body;
 
-use super::Leased;
-use crate::buffer::Inbox;
+use super::{Leased, Replies};
+use crate::buffer::{Inbox, Outbox};
 use crate::conversation::Shown;
 use crate::pump::End;
 use crate::regulate::block::Block;
+use crate::regulate::talk::CatalogueUse;
 use crate::settings::{APPLICATION_NAME, OUR_NAME};
+use crate::statements::OUR_PREFIX;
 
 impl Leased<'_> {
     /// Judges the beginning of a server's message, or all of it; says whether the client sees it.
@@ -22,22 +24,28 @@ impl Leased<'_> {
     ) -> Result<Shown, End> {
         let content = body(message);
         let is_aside = self.talk.conversation.hears_aside();
+        if self.talk.conversation.hears_description() && piece.tag != reply::ERROR_RESPONSE {
+            let content = if piece.len == piece.total { content } else { &[] };
+            self.hear_description(piece.tag, content);
+        }
         if piece.tag == reply::ERROR_RESPONSE && !is_aside && self.talk.conversation.is_ahead() {
             let report = Report::read(content);
             if !report.is_fatal() {
                 return self.refused_ahead(&report);
             }
         }
+        let is_parsing = piece.tag == reply::ERROR_RESPONSE && self.talk.conversation.is_parsing();
         let heard = self
             .talk
             .conversation
             .answered(piece.tag, content, message.len(), now)
             .map_err(|_| End::ServerBroken(wire::Error::Malformed("order of answers")))?;
+        self.note_changes();
         if is_aside {
             return Ok(self.hear_aside(piece, message));
         }
         if piece.tag == reply::ERROR_RESPONSE {
-            self.failed(content);
+            self.failed(content, is_parsing);
         }
         if let Some((target, key)) = self.soon
             && self.talk.block == Block::Closed
@@ -53,6 +61,13 @@ impl Leased<'_> {
             && let Ok((name, value)) = backend::parameter(content)
         {
             return Ok(self.reported(name, value));
+        }
+        if piece.tag == reply::READY_FOR_QUERY
+            && self.talk.catalogue == CatalogueUse::Changed
+            && self.talk.conversation.transaction() == TransactionState::Idle
+        {
+            self.talk.catalogue = CatalogueUse::Unchanged;
+            self.house.reaches.changed();
         }
         if let Some(request) = heard.done {
             self.note_statement(request.statement);
@@ -73,15 +88,16 @@ impl Leased<'_> {
         server.pass_run(|tag| self.talk.conversation.is_bulk(tag))
     }
 
-    /// A request of the client's has failed.
-    fn failed(&mut self, content: &[u8]) {
+    /// A request of the client's has failed; in a `Parse` of its own, or elsewhere.
+    fn failed(&mut self, content: &[u8], in_parse: bool) {
         let (report, statement) = (Report::read(content), self.talk.conversation.statement());
         self.transaction_ended(false);
-        if report.code == SqlState::FEATURE_NOT_SUPPORTED.0 {
-            self.mind_stale_plan(content, statement);
-        }
         self.talk.residue.note_rollback();
-        self.server.statements.undo(&self.talk.conversation.take_undone());
+        let undone = self.talk.conversation.take_undone();
+        self.server.statements.undo(&undone);
+        self.descriptions.drain(..undone.descriptions.min(self.descriptions.len()));
+        self.refusals.drain(..undone.refusals.min(self.refusals.len()));
+        self.talk.names.discard(undone.changes, in_parse);
         if self.talk.conversation.is_uncertain() {
             self.talk.pin(PinCause::Unknown, statement);
         }
@@ -90,17 +106,67 @@ impl Leased<'_> {
         }
     }
 
-    /// Minds the few commands that clear things up.
+    /// Notes the few commands that concern more than their own transaction.
     fn completed(&mut self, content: &[u8]) {
-        if !matches!(content, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") {
+        let ddl: [&[u8]; 4] = [b"CREATE ", b"ALTER ", b"DROP ", b"DO\0"];
+        if matches!(content, [b'C', b'R', ..] | [b'A' | b'D', ..])
+            && ddl.iter().any(|tag| content.starts_with(tag))
+        {
+            self.talk.catalogue = CatalogueUse::Changed;
+        }
+        if content != b"DISCARD ALL\0" {
             return;
         }
-        if !self.talk.conversation.is_preparing() {
-            self.talk.names.clear();
+        self.talk.residue.discarded();
+    }
+
+    /// The server refuses something: says whether the client sees its error, or puts in another.
+    #[cold]
+    pub(super) fn error(
+        &mut self,
+        piece: Piece,
+        server: &mut Inbox,
+        to_client: &mut Outbox,
+        now: Micros,
+    ) -> Result<Shown, End> {
+        let other = self.other_error(piece, server.peek(piece.len));
+        let message = other.as_deref().unwrap_or_else(|| server.peek(piece.len));
+        let shown = self.reply(piece, message, now)?;
+        match (other, shown) {
+            (Some(message), Shown::Client) => {
+                Replies(server, to_client).put(|out| out.extend_from_slice(&message));
+                Ok(Shown::Nobody)
+            }
+            (_, shown) => Ok(shown),
         }
-        if content == b"DISCARD ALL\0" {
-            self.talk.residue.discarded();
+    }
+
+    /// What the client sees in the place of an error: one of ours that was provoked by it, or the
+    /// same with the client's name of a statement for ours. Gives the whole message.
+    fn other_error(&self, piece: Piece, message: &[u8]) -> Option<Vec<u8>> {
+        if self.talk.conversation.hears_aside() {
+            return None;
         }
+        let mut other = Vec::new();
+        if self.talk.conversation.hears_refusal() {
+            self.refusals.front()?.put_error(&mut other);
+            return Some(other);
+        }
+        if piece.len < piece.total || !contains(message, OUR_PREFIX.as_bytes()) {
+            return None;
+        }
+        wire::frame::put(&mut other, reply::ERROR_RESPONSE, |out| {
+            for (field, text) in backend::fields(body(message)) {
+                out.push(field);
+                let own = (field == b'M').then(|| String::from_utf8_lossy(text));
+                match own.and_then(|text| self.with_own_name(&text)) {
+                    Some(own) => wire::frame::put_text(out, own.as_bytes()),
+                    None => wire::frame::put_text(out, text),
+                }
+            }
+            out.push(0);
+        });
+        Some(other)
     }
 
     /// The server says that a setting has changed.
@@ -114,4 +180,8 @@ impl Leased<'_> {
         self.talk.residue.note_report(name);
         Shown::Client
     }
+}
+
+fn contains(message: &[u8], part: &[u8]) -> bool {
+    message.windows(part.len()).any(|window| window == part)
 }

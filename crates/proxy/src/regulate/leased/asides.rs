@@ -5,22 +5,24 @@
 //! * *Ask*: after a transaction, PostgreSQL is asked what it has left behind.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wire::Piece;
 use wire::backend::{self, Report, tag as reply};
+use wire::cursor::Cursor;
 use wire::frame::body;
 use wire::frontend;
 
 use trace::{SqlState, TransactionState};
 
-use super::{Leased, Repeat, Replies};
+use super::{AsksAlong, Leased, Repeat, Replies};
 use crate::answer::Answer;
-use crate::buffer::Outbox;
+use crate::buffer::{Inbox, Outbox};
 use crate::conversation::Shown;
-use crate::regulate::question::Answers;
+use crate::regulate::question::{Answers, Question};
 use crate::regulate::talk::Talk;
 use crate::settings::{APPLICATION_NAME, OUR_NAME, Settings, put_quoted, steps};
-use crate::statements::OnServer;
+use crate::statements::UnnamedOnServer;
 
 /// What a query of ours is for.
 #[derive(Debug)]
@@ -31,6 +33,11 @@ pub(super) enum Aside {
     Rename,
     /// The question that `Residue` holds.
     Ask(Answers),
+    /// Something is done for the session's next statement: one is prepared under its own name, or
+    /// another session's sequences are forgotten.
+    Prepare,
+    /// Which of the session's own names are left.
+    NamesLeft,
 }
 
 impl Leased<'_> {
@@ -49,22 +56,47 @@ impl Leased<'_> {
     }
 
     fn is_aligned(&self) -> bool {
-        self.server.settings.as_ref().is_some_and(|own| Arc::ptr_eq(own, &self.talk.settings))
+        self.server.settings().is_some_and(|own| Arc::ptr_eq(own, &self.talk.settings))
     }
 
     /// Asks for the session's settings, as far as the server connection has others.
     pub(super) fn align(&mut self, out: &mut Vec<u8>) {
-        let Some(own) = self.server.settings.clone() else { return };
-        for step in steps(&own, &self.talk.settings) {
+        let Some(own) = self.server.settings().cloned() else { return };
+        for step in steps(&own, &self.talk.settings, self.server.custom()) {
             let then = self.house.settings.settings(step.then);
             self.say(out, &step.query, Aside::Align { then, decides: step.decides });
         }
     }
 
-    fn say(&mut self, out: &mut Vec<u8>, query: &[u8], aside: Aside) {
+    /// A request was sent whole. If it is alone and no transaction is open, what it leaves behind
+    /// is asked in the same write; if it opens one, that is asked again.
+    pub(super) fn ask_along(&mut self, client: &mut Inbox, to_server: &mut Outbox) {
+        let asks = std::mem::replace(&mut self.asks_along, AsksAlong::Nothing);
+        let conversation = &self.talk.conversation;
+        let is_alone = conversation.is_alone() && !conversation.is_ahead();
+        if asks != AsksAlong::Yes
+            || !is_alone
+            || !self.asides.is_empty()
+            || conversation.transaction() != TransactionState::Idle
+        {
+            return;
+        }
+        if let Some(text) = self.question() {
+            client.settle(to_server);
+            self.say(to_server.bytes(), &text, Aside::Ask(Answers::default()));
+        }
+    }
+
+    /// What is to be asked now, if anything.
+    fn question(&mut self) -> Option<Vec<u8>> {
+        let Talk { residue, settings, journal, .. } = &mut *self.talk;
+        residue.ask(settings, || journal.now()).map(Question::text)
+    }
+
+    pub(super) fn say(&mut self, out: &mut Vec<u8>, query: &[u8], aside: Aside) {
         frontend::put_query(out, query);
         // "A simple Query message also destroys the unnamed statement."
-        self.server.statements.unnamed = OnServer::Nobodys;
+        self.server.statements.unnamed = UnnamedOnServer::Free;
         self.talk.conversation.aside();
         self.asides.push_back(aside);
     }
@@ -76,7 +108,7 @@ impl Leased<'_> {
         if !conversation.is_quiet() || conversation.transaction() == TransactionState::Failed {
             return false;
         }
-        if self.unfit.is_some() {
+        if self.unfit.is_some() || self.needs.is_some() {
             return true;
         }
         if self.talk.residue.take_renames() {
@@ -85,15 +117,15 @@ impl Leased<'_> {
         if self.talk.conversation.transaction() != TransactionState::Idle {
             return false;
         }
-        let Talk { residue, settings, journal, .. } = &mut *self.talk;
-        if let Some(question) = residue.ask(settings, || journal.now()) {
-            let text = question.text();
+        if let Some(text) = self.question() {
             self.say(to_server.bytes(), &text, Aside::Ask(Answers::default()));
         }
-        for id in self.talk.tainted.drain(..) {
-            self.server.statements.spoil(id);
+        for statement in self.talk.tainted.drain(..) {
+            self.server.statements.remove(statement.id());
         }
-        self.talk.residue.is_clean() && self.talk.conversation.may_release()
+        self.talk.residue.is_clean()
+            && self.talk.conversation.may_release()
+            && !self.give_own_names_back(to_server.bytes())
     }
 
     /// `RESET application_name` gave the session our name, if it was run.
@@ -109,9 +141,14 @@ impl Leased<'_> {
         self.say(out, &query, Aside::Rename);
     }
 
-    /// Whether the client must wait for an aside.
+    /// Whether the client must wait for an aside: its next request may need other settings, or no
+    /// server connection at all.
     pub(super) fn holds_back(&self) -> bool {
-        self.asides.iter().any(|aside| matches!(aside, Aside::Align { decides: true, .. }))
+        self.asides.iter().any(|aside| match aside {
+            Aside::Align { decides, .. } => *decides,
+            Aside::Ask(_) | Aside::NamesLeft => true,
+            Aside::Rename | Aside::Prepare => false,
+        })
     }
 
     /// Hears a message of the answer to an aside.
@@ -123,18 +160,21 @@ impl Leased<'_> {
                     self.hear_parameter(name, value);
                 }
             }
-            reply::DATA_ROW => {
-                if let Some(Aside::Ask(answers)) = self.asides.front_mut() {
-                    if piece.len == piece.total {
-                        answers.read(content, &self.talk.user);
-                    } else {
-                        self.refused = Some(Box::new(too_long()));
-                    }
+            reply::DATA_ROW => match self.asides.front_mut() {
+                Some(Aside::Ask(answers)) if piece.len == piece.total => {
+                    answers.read(content, &self.talk.user);
                 }
-            }
+                Some(Aside::Ask(_)) => self.refused = Some(Box::new(too_long())),
+                Some(Aside::NamesLeft) => self.hear_name_left(first_column(content)),
+                Some(Aside::Align { .. } | Aside::Rename | Aside::Prepare) | None => {}
+            },
             reply::ERROR_RESPONSE => {
                 let report = Report::read(content);
                 if report.is_fatal() {
+                    // A client that loses nothing lives on with another server connection.
+                    if self.may_lose_server() {
+                        return Shown::Nobody;
+                    }
                     self.talk.hear_fatal();
                     return Shown::Client;
                 }
@@ -162,15 +202,33 @@ impl Leased<'_> {
             (Some(Aside::Align { then, .. }), None) => {
                 // Behind a step that failed, it is not what was meant.
                 let is_known = self.unfit.is_none();
-                self.server.settings = is_known.then_some(then);
+                self.server.set_settings(is_known.then_some(then));
+                self.note_custom_settings();
             }
             (Some(Aside::Align { decides: true, .. }), Some(answer)) => self.unfit = Some(answer),
+            // Asked along with a request that has opened a transaction.
+            (Some(Aside::Ask(_)), _)
+                if self.talk.conversation.transaction() != TransactionState::Idle =>
+            {
+                self.talk.residue.unask();
+            }
             (Some(Aside::Ask(answers)), None) => self.take_answers(&answers),
             (Some(Aside::Ask(_)), Some(_)) => {
                 self.talk.residue.answered(None, 0);
                 self.talk.tell_pin();
             }
-            (Some(Aside::Align { .. } | Aside::Rename) | None, _) => {}
+            (Some(Aside::NamesLeft), None) => self.own_names_given_back(),
+            (
+                Some(Aside::Align { .. } | Aside::Rename | Aside::Prepare | Aside::NamesLeft)
+                | None,
+                _,
+            ) => {}
+        }
+    }
+
+    fn note_custom_settings(&self) {
+        if !self.server.custom().is_empty() {
+            self.house.custom_settings.store(true, Ordering::Relaxed);
         }
     }
 
@@ -187,8 +245,10 @@ impl Leased<'_> {
             });
             registry.settings(settings.changed(changes))
         };
-        let (own, server) = (with(startup, &self.talk.settings), self.server.settings.as_ref());
-        self.server.settings = server.map(|settings| with(OUR_NAME, settings));
+        let own = with(startup, &self.talk.settings);
+        let server = self.server.settings().map(|settings| with(OUR_NAME, settings));
+        self.server.set_settings(server);
+        self.note_custom_settings();
         self.talk.settings = own;
         self.talk.residue.answered(Some(answers), self.talk.settings.len());
         self.talk.tell_pin();
@@ -228,4 +288,12 @@ impl Leased<'_> {
 /// A value that is not read, and so does not move.
 fn too_long() -> Answer {
     Answer::new(SqlState(*b"54000"), "surgetank: the value of a setting is too long")
+}
+
+/// The first column of a `DataRow`; empty if it is null.
+fn first_column(row: &[u8]) -> &[u8] {
+    let mut cursor = Cursor::new(row);
+    let (_count, length) = (cursor.i16(), cursor.i32());
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    length.and_then(|length| cursor.bytes(length)).unwrap_or_default()
 }

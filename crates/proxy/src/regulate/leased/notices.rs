@@ -1,9 +1,11 @@
 //! What the server says that concerns more than the request at hand.
 
-use trace::{Fingerprint, TransactionState};
+use trace::TransactionState;
 
-use super::Leased;
-use crate::buffer::{Inbox, Outbox};
+use wire::backend;
+
+use super::{Leased, Replies};
+use crate::buffer::Outbox;
 
 impl Leased<'_> {
     /// The server hears this: it may end what the session listens to.
@@ -22,32 +24,46 @@ impl Leased<'_> {
         }
     }
 
-    /// The client is about to be told that the server is ready: notifications come before that.
-    pub(super) fn deliver(&mut self, server: &mut Inbox, to_client: &mut Outbox) {
-        if self.talk.listening.is_none()
-            || self.talk.conversation.transaction() != TransactionState::Idle
-        {
-            return;
+    /// The server is ready. Of a session that listens its client is not told so before all has
+    /// arrived that was notified until now, its own notifications among them.
+    pub(super) fn withholds_ready(&mut self) -> bool {
+        let is_idle = self.talk.conversation.transaction() == TransactionState::Idle;
+        if !is_idle || self.talk.listening.is_none() {
+            return false;
         }
         self.transaction_ended(true);
-        server.settle(to_client);
-        self.talk.deliver(to_client);
+        self.waits.ready_withheld = self.talk.listening.as_ref().is_some_and(|own| own.is_active());
+        self.waits.ready_withheld
     }
 
-    /// 0A000 may be "cached plan must not change result type": a table has changed under a
-    /// prepared statement, which can never be run again under its name. Its client prepares it
-    /// again, as it must without a proxy, and must not be given the stale one. Where the server
-    /// says that it is so (its message is translated, the function that raises it is not), it does
-    /// not say for which statement: all that the session has are prepared anew here when they are
-    /// needed next.
-    pub(super) fn mind_stale_plan(&mut self, content: &[u8], statement: Fingerprint) {
-        let raiser = b"RRevalidateCachedQuery\0";
-        if content.windows(raiser.len()).any(|field| field == raiser) {
-            for prepared in self.talk.names.values() {
-                self.server.statements.spoil(prepared.id);
-            }
+    /// Waits for all that was notified until now, then tells the client that the server is ready.
+    pub(in crate::regulate) async fn catch_up(&mut self, to_client: Option<&mut Outbox>) {
+        if let Some(listening) = &self.talk.listening {
+            listening.catch_up().await;
         }
-        self.house.statements.forget(statement);
+        self.waits.ready_withheld = false;
+        if let Some(outbox) = to_client {
+            self.talk.deliver(outbox);
+            backend::put_ready(outbox.bytes(), b'I');
+        }
+    }
+
+    /// What was notified while the proxy itself asked something.
+    pub(super) fn deliver_late(&mut self, replies: &mut Replies<'_>) {
+        if self.talk.listening.is_some()
+            && self.talk.conversation.is_quiet()
+            && self.talk.conversation.transaction() == TransactionState::Idle
+        {
+            replies.0.settle(replies.1);
+            self.talk.deliver(replies.1);
+        }
+    }
+
+    /// Something was notified while the session holds its server connection.
+    pub(in crate::regulate) fn tell_news(&self, to_client: Option<&mut Outbox>) {
+        if let Some(outbox) = to_client.filter(|_| self.talk.conversation.is_quiet()) {
+            self.talk.deliver(outbox);
+        }
     }
 
     /// Whether a notification of the server's (the session is pinned and listens there too) comes

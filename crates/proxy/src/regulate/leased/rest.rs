@@ -1,6 +1,6 @@
 //! Whether anything executes: an open transaction of which nothing does takes no place from others.
 
-use trace::{Fingerprint, Micros};
+use trace::{Fingerprint, Micros, TransactionState};
 
 use super::Leased;
 use crate::gate::Last;
@@ -31,7 +31,8 @@ impl Leased<'_> {
     pub(super) fn note_rest(&mut self) {
         if !self.is_resting && self.talk.conversation.is_quiet() {
             self.is_resting = true;
-            self.lease.rests(self.last);
+            let transaction = self.talk.conversation.transaction();
+            self.lease.rests(self.last, transaction != TransactionState::Idle);
         }
     }
 }

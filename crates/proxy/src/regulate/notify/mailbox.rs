@@ -116,12 +116,12 @@ impl Mailbox {
     }
 
     /// Returns when something has arrived. Cancellation safe; for one session alone.
-    pub(super) async fn arrived(&self) {
+    pub(in crate::regulate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
     /// Returns when the session cannot go on, with its last word. Cancellation safe.
-    pub(super) async fn doomed(&self) -> Answer {
+    pub(in crate::regulate) async fn doomed(&self) -> Answer {
         loop {
             let doom = self.state.lock().doom;
             match doom {

@@ -80,11 +80,10 @@ impl Session {
         self.discard(wish.len);
         match &wish.parsed {
             Some(content) => {
-                self.talk.set_unnamed(content, reading);
+                let (session, _) = self.talk.who();
+                self.talk.names.set_unnamed(session, content, reading);
             }
-            None if wish.kind == RequestKind::Simple => {
-                self.talk.drop_unnamed();
-            }
+            None if wish.kind == RequestKind::Simple => self.talk.names.drop_unnamed(),
             None => {}
         }
         let before = self.client.outbox.bytes().len();

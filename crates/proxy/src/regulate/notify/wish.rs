@@ -4,8 +4,6 @@
 //! [Describe] Execute Sync`, in one write; asyncpg prepares it under a name first, with no `Sync`
 //! after that. What comes otherwise is for the server, and pins.
 
-use std::sync::Arc;
-
 use sql::SessionEffect;
 use trace::RequestKind;
 use wire::backend::{self, tag as reply};
@@ -18,7 +16,7 @@ use super::Channel;
 use crate::regulate::block::Block;
 use crate::regulate::plain::Plain;
 use crate::regulate::talk::Talk;
-use crate::statements::{self, Prepared};
+use crate::statements::{self, StatementRegistry};
 
 /// Its messages take no more, even with the longest of names.
 const LONGEST: usize = 4096;
@@ -64,27 +62,29 @@ impl Talk {
     pub(in crate::regulate) fn prepares_listen(
         &mut self,
         content: &[u8],
-        registry: &statements::Registry,
+        registry: &StatementRegistry,
     ) -> bool {
         let Ok(parse) = Parse::read(content) else { return false };
-        if parse.name.is_empty() || self.block != Block::Closed {
+        let is_taken = self.names.get(parse.name).is_some();
+        if parse.name.is_empty() || is_taken || self.block != Block::Closed {
             return false;
         }
         let parsed = statements::content(content, &parse);
         if Wish::of(parsed).is_none() {
             return false;
         }
-        let read = || self.journal.read(parse.query);
-        let prepared = registry.intern(parsed, self.settings.meaning(), read);
-        self.keep(parse.name, prepared)
+        let reading = self.journal.read(parse.query);
+        let statement = registry.parsed(parsed, self.settings.meaning(), reading);
+        self.names.set(parse.name, statement)
     }
 
     /// Whether a `Describe` is of a `LISTEN` under a name.
     pub(in crate::regulate) fn describes_listen(&self, content: &[u8]) -> bool {
         let Ok(Target::Statement(name)) = Target::read(content) else { return false };
-        let prepared = self.names.get(name).filter(|_| self.block == Block::Closed);
-        let listens = |one: &&Arc<Prepared>| one.reading.effects.has(SessionEffect::Listen);
-        prepared.filter(listens).is_some_and(|one| Wish::of(one.content()).is_some())
+        let statement = self.names.get(name).filter(|_| self.block == Block::Closed);
+        statement.is_some_and(|one| {
+            one.reading.effects.has(SessionEffect::Listen) && Wish::of(one.content()).is_some()
+        })
     }
 
     /// Whether the client's next messages are a `LISTEN` outside a transaction, and nothing else.
@@ -118,7 +118,7 @@ impl Talk {
                     return None;
                 }
                 match bound(content)? {
-                    [] => Wish::of(&self.unnamed.as_ref()?.content)?,
+                    [] => Wish::of(self.names.unnamed()?.content.as_deref()?)?,
                     name => Wish::of(self.names.get(name)?.content())?,
                 }
             }
