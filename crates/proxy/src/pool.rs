@@ -42,6 +42,9 @@ pub(crate) enum Need {
     Any,
     /// That it knows no custom settings but the session's own, since the request reads such.
     OwnSettings,
+    /// The same, as long as that takes no connection from others: it begins a transaction, and what
+    /// that will read is not known yet.
+    OwnSettingsIfRoom,
     /// That it knows the session's sequences, if any does.
     OwnSequences,
     /// That it is opened now: no session has used it.
@@ -92,10 +95,27 @@ impl<C: Kinds> Pool<C> {
         Self { idle: Vec::new(), open: 0, limit }
     }
 
-    /// A connection for a lease. Of the warm ones one that has the session's settings comes before
-    /// all others, then one of the same worker, then the one used last. The others may age; of them
-    /// one is taken only if the request had to wait for the settings of any that is warm.
+    /// A connection for a lease.
     pub(crate) fn take(&mut self, asker: Asker<'_>) -> Take<C> {
+        let found = match asker.need {
+            Need::OwnSettingsIfRoom => {
+                let own = self.find(Asker { need: Need::OwnSettings, ..asker });
+                let has_room = self.open < self.limit;
+                own.or_else(|| self.find(Asker { need: Need::Any, ..asker }).filter(|_| !has_room))
+            }
+            _ => self.find(asker),
+        };
+        match found {
+            Some(index) => Take::Idle(self.idle.remove(index)),
+            None => self.take_new(),
+        }
+    }
+
+    /// Where the best of the idle connections is. Of the warm ones one that has the session's
+    /// settings comes before all others, then one of the same worker, then the one used last. The
+    /// others may age; of them one is taken only if the request had to wait for the settings of any
+    /// that is warm.
+    fn find(&self, asker: Asker<'_>) -> Option<usize> {
         let Asker { key, settings, sequences, worker, need } = asker;
         // As long as few are open, none loses what it knows of another's sequences.
         let is_sparse = self.open < self.limit.min(SPARSE_MAX);
@@ -114,7 +134,7 @@ impl<C: Kinds> Pool<C> {
             let is_near = is_warm && connection.worker() == worker;
             let rank = (first, connection.way_to(settings), owner, is_near);
             let serves = || match need {
-                Need::Any => owner != Owner::Another || !is_sparse,
+                Need::Any | Need::OwnSettingsIfRoom => owner != Owner::Another || !is_sparse,
                 Need::OwnSequences => true,
                 Need::OwnSettings => !connection.knows_others_settings(settings),
                 Need::New => false,
@@ -126,10 +146,7 @@ impl<C: Kinds> Pool<C> {
                 }
             }
         }
-        if let Some((_, index)) = best {
-            return Take::Idle(self.idle.remove(index));
-        }
-        self.take_new()
+        best.map(|(_, index)| index)
     }
 
     /// A connection for a lease that needs one that is opened now.

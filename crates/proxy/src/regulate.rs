@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sql::SessionEffect;
+use sql::{Kind, SessionEffect};
 use trace::{Fingerprint, Micros, Outcome};
 
 use crate::access::Credential;
@@ -24,7 +24,7 @@ use crate::cancel;
 use crate::client::Client;
 use crate::conversation::Conversation;
 use crate::gate::{Asked, Last, Lease};
-use crate::journal::Scribe;
+use crate::journal::{Reading, Scribe};
 use crate::kill::Kill;
 use crate::login;
 use crate::pool::{Asker, Key, Need, Take};
@@ -53,6 +53,7 @@ mod talk;
 mod tidying;
 mod wait;
 
+use block::Block;
 use failure::Failure;
 pub(crate) use house::House;
 use local::Local;
@@ -204,14 +205,18 @@ impl Session {
         if !self.house.custom_settings.load(Ordering::Relaxed) {
             return Need::Any;
         }
-        let reading = self.first_reading();
-        let reads = reading.is_some_and(|reading| {
-            let effects = reading.effects;
-            effects.has(SessionEffect::ReadsSettings)
-                || effects.has(SessionEffect::Anything)
-                || self.house.reaches.reads_settings(reading.fingerprint)
-        });
-        if reads { Need::OwnSettings } else { Need::Any }
+        let begins = self.talk.block != Block::Closed;
+        let Some(Reading { fingerprint, effects, kind, .. }) = self.first_reading() else {
+            return Need::Any;
+        };
+        let reads = effects.has(SessionEffect::ReadsSettings)
+            || effects.has(SessionEffect::Anything)
+            || self.house.reaches.reads_settings(fingerprint);
+        match reads {
+            true => Need::OwnSettings,
+            false if begins || kind == Kind::Begin => Need::OwnSettingsIfRoom,
+            false => Need::Any,
+        }
     }
 
     /// There is no server connection: says why, unless the session ends.

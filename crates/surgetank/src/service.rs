@@ -236,6 +236,9 @@ impl Service {
     ) -> anyhow::Result<Finished> {
         let listening = self.listening.take().context("it does not listen")?;
         self.serve(listening, proxy, reload).await?;
+        if let Some(metrics) = self.metrics.take() {
+            metrics.end().await;
+        }
         Ok(Finished { _successor: self.successor.take() })
     }
 

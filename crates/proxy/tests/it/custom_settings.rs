@@ -56,6 +56,32 @@ async fn a_custom_setting_that_is_gone_is_empty_and_one_that_never_was_is_null()
     compare(1, read).await;
 }
 
+/// How a session that never set it comes to read it in the middle of a transaction.
+const BEGINS: [&[&str]; 3] = [
+    &["BEGIN", "SELECT 1"],
+    &["BEGIN; SELECT 1"],
+    &["START TRANSACTION READ ONLY", "SELECT count(*) FROM pg_class WHERE relname = 'none'"],
+];
+
+#[tokio::test]
+async fn in_a_transaction_one_that_never_was_is_null_too() {
+    compare(2, async |site: &Site| {
+        let mut answers = Vec::new();
+        let mut owner = site.login().await;
+        query(&mut owner, "SET app.x = '1'").await;
+        for begin in BEGINS {
+            let mut other = site.login().await;
+            let mut shown = vec![query(&mut owner, READS[0]).await];
+            for text in begin.iter().chain(&READS[..1]).chain(&["COMMIT"]) {
+                shown.push(query(&mut other, text).await);
+            }
+            answers.push((format!("{begin:?}"), shown.join(" | ")));
+        }
+        answers
+    })
+    .await;
+}
+
 const USE: [&str; 3] = ["CREATE TEMP TABLE u (n int)", "INSERT INTO u VALUES (1)", "DROP TABLE u"];
 
 #[tokio::test]

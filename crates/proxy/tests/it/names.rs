@@ -244,6 +244,49 @@ async fn deallocate_and_parse_again_in_one_write() {
     .await;
 }
 
+/// What SQL and the protocol prepare by the same names.
+const BOTH: [&[&str]; 9] = [
+    &["PREPARE z AS SELECT 'B'", "EXECUTE z", "DEALLOCATE z", "EXECUTE z"],
+    &["/* x */ prepare \"z\" as SELECT 'B'", "EXECUTE z"],
+    &["PREPARE y AS SELECT 'B'", "PREPARE y AS SELECT 'C'", "EXECUTE y", "DEALLOCATE y"],
+    &["BEGIN", "PREPARE z AS SELECT 'B'", "ROLLBACK", "EXECUTE z"],
+    &["BEGIN", "PREPARE y AS SELECT 'B'", "ROLLBACK", "EXECUTE y", "PREPARE y AS SELECT 1"],
+    &["SELECT 1/0; PREPARE z AS SELECT 'B'", "PREPARE z (int) AS SELECT $1", "EXECUTE z (1)"],
+    &["DEALLOCATE z; PREPARE z AS SELECT 'B'", "EXECUTE z", "DEALLOCATE ALL"],
+    &["DEALLOCATE z", "PREPARE z AS SELECT 'B'", "EXECUTE z", "DISCARD ALL", "EXECUTE z"],
+    &["PREPARE p1 AS SELECT 'B'", "PREPARE \"P1\" AS SELECT 'C'", "EXECUTE p1", "DEALLOCATE ALL"],
+];
+
+#[tokio::test]
+async fn sql_and_the_protocol_share_their_names() {
+    compare(2, async |site: &Site| {
+        let mut answers = Vec::new();
+        for texts in BOTH {
+            let (mut raw, mut other) = (site.login().await, site.login().await);
+            for raw in [&mut raw, &mut other] {
+                raw.parse("z", "SELECT 'A'").sync();
+                ask(raw).await;
+            }
+            let mut shown = Vec::new();
+            for text in texts {
+                shown.push(query(&mut raw, text).await);
+                for name in ["y", "z"] {
+                    raw.parse(name, "SELECT 'protocol'").sync();
+                    shown.push(ask(&mut raw).await);
+                }
+                use_z(&mut raw);
+                use_z(&mut other);
+                shown.extend([ask(&mut raw).await, ask(&mut other).await]);
+                raw.close("y").sync();
+                shown.push(ask(&mut raw).await);
+            }
+            answers.push((format!("{texts:?}"), shown.join(" | ")));
+        }
+        answers
+    })
+    .await;
+}
+
 /// Names of any length and kind, the proxy's own among them.
 const NAMES: [&str; 7] =
     ["surgetank_1", "surgetank_2", "s0", "S 1", "a\"b", "é", "'; DROP TABLE t; --"];

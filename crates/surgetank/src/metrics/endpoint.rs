@@ -33,6 +33,9 @@ const CONNECTIONS_MAX: usize = 16;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 const WHOLE_TIME: Duration = Duration::from_secs(30);
 
+/// How long the end of the process waits for scrapes that were begun.
+const END_TIME: Duration = Duration::from_millis(500);
+
 /// Longest head, the least that hyper allows; and its header lines.
 const HEAD_BYTES_MAX: usize = 8192;
 const HEADERS_MAX: usize = 64;
@@ -59,7 +62,7 @@ pub(crate) struct Endpoint {
     bound: SocketAddr,
     leaves: CancellationToken,
     /// Dropped, it ends what it runs.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Endpoint {
@@ -71,7 +74,7 @@ impl Endpoint {
         let leaves = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(let_in(Arc::clone(&listener), shared, leaves.clone()));
-        Self { listener: Some(listener), asked, bound, leaves, _tasks: tasks }
+        Self { listener: Some(listener), asked, bound, leaves, tasks }
     }
 
     /// Where it is found.
@@ -93,6 +96,14 @@ impl Endpoint {
     pub(crate) fn leave(&mut self) {
         self.leaves.cancel();
         self.listener = None;
+    }
+
+    /// The process is about to end: accepts nothing more and answers the scrapes that were begun,
+    /// but waits for slow ones no longer than [`END_TIME`].
+    pub(crate) async fn end(mut self) {
+        self.leave();
+        // Too slow is too slow, as above.
+        let _ = timeout(END_TIME, self.tasks.join_all()).await;
     }
 }
 
@@ -232,6 +243,26 @@ mod tests {
             assert!(!answer.contains("surgetank_"), "{answer}");
         }
         assert!(ask(&endpoint, "GET /metrics HTTP/1.0\r\n\r\n").await.contains("surgetank_info"));
+        proxy.shutdown(Duration::ZERO).await;
+    }
+
+    #[tokio::test]
+    async fn the_end_answers_what_was_begun_and_waits_for_nobody_else() {
+        let (proxy, endpoint) = start().await;
+        let silent = TcpStream::connect(endpoint.bound()).await.unwrap();
+        let mut begun = TcpStream::connect(endpoint.bound()).await.unwrap();
+        begun.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        // This one is answered: those before it are accepted.
+        assert!(ask(&endpoint, "GET / HTTP/1.0\r\n\r\n").await.contains(WHERE));
+        let rest = async {
+            begun.write_all(b"host: x\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            begun.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(endpoint.end(), rest);
+        assert!(answer.contains("surgetank_info"), "{answer}");
+        drop(silent);
         proxy.shutdown(Duration::ZERO).await;
     }
 

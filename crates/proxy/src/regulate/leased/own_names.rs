@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sql::{Effects, SessionEffect};
+use sql::{Effects, SessionEffect as Effect};
 use trace::TransactionState;
 use wire::frontend::{self, tag};
 
@@ -21,8 +21,7 @@ const TAKE_BACK: &[u8] = b"SELECT name FROM pg_catalog.pg_prepared_statements; D
 
 /// Whether a statement with these effects knows statements by their names on the server.
 fn needs_own_names(effects: Effects) -> bool {
-    let named =
-        [SessionEffect::Execute, SessionEffect::Deallocate, SessionEffect::ReadsStatementNames];
+    let named = [Effect::Prepare, Effect::Execute, Effect::Deallocate, Effect::ReadsStatementNames];
     named.into_iter().any(|effect| effects.has(effect))
 }
 

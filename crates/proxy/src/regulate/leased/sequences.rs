@@ -31,7 +31,7 @@ impl Leased<'_> {
         }
         if !conversation.is_anything_due() && conversation.is_quiet() {
             let is_first = transaction == TransactionState::Idle && self.talk.residue.is_clean();
-            if is_first && self.got == Need::Any {
+            if is_first && matches!(self.got, Need::Any | Need::OwnSettingsIfRoom) {
                 self.needs = Some(Need::OwnSequences);
                 return Some(Fate::Hold);
             }
