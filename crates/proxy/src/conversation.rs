@@ -217,9 +217,13 @@ impl Conversation {
         None
     }
 
-    /// Whether one whole request is under way, and nothing else.
+    /// Whether one whole request is under way, and nothing else, and what follows it is run
+    /// whatever becomes of it: it is a single message, or ends with a Sync.
     pub(crate) fn is_alone(&self) -> bool {
-        self.pending.len() == 1 && self.batch == Batch::None
+        let mut due = self.expected.iter().rev();
+        self.pending.len() == 1
+            && self.batch == Batch::None
+            && (due.next() == Some(&Expect::Sync) || due.all(|before| before.is_mark()))
     }
 
     /// Whether a batch or query before the present one is not answered yet: an error in it may have

@@ -372,13 +372,14 @@ impl<'a> Pump<'a> {
             false => poll_lane(cx, from_server, &mut client.outbox, &mut client.stream).is_err(),
         };
         if is_lost {
-            let heard = self.heard.unwrap_or(Micros::ZERO);
-            let is_late = self.journal.now().since(heard) > LEFT_AFTER;
-            if is_late || judge.awaits_client() {
+            if self.journal.now().since(self.heard.unwrap_or(Micros::ZERO)) > LEFT_AFTER {
                 return Err(End::ClientGone);
             }
             (self.closed.client, moved) = (true, true);
-            client.inbox.end();
+            // Data of a COPY that has arrived is heard to its end.
+            if !judge.awaits_client() {
+                client.inbox.end();
+            }
             from_server.drop_run();
             client.outbox.clear();
         }

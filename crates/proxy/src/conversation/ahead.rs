@@ -5,6 +5,7 @@
 //! Sync of its own, so that after an error the server discards the request too; and what follows
 //! the request is held back until all that came ahead was answered.
 
+use trace::TransactionState;
 use wire::backend::tag;
 
 use super::server::{Heard, Unexpected, transaction};
@@ -59,8 +60,11 @@ impl Conversation {
         match (tag, self.expected.front()) {
             (tag::PARSE_COMPLETE, Some(Expect::Parse(..)))
             | (tag::BIND_COMPLETE, Some(Expect::Bind))
-            | (tag::COMMAND_COMPLETE, Some(Expect::Execute))
             | (tag::CLOSE_COMPLETE, Some(Expect::Close(..))) => {}
+            // What is executed ahead is a `BEGIN`, and no `ReadyForQuery` tells of it.
+            (tag::COMMAND_COMPLETE, Some(Expect::Execute)) => {
+                self.transaction = TransactionState::Open;
+            }
             (tag::READY_FOR_QUERY, Some(Expect::Sync)) => self.transaction = transaction(body),
             _ => return Err(Unexpected),
         }

@@ -37,10 +37,14 @@ use asides::Aside;
 use copies::Description;
 use messages::Told;
 
+/// Length of the number of the function in a `FunctionCall`.
+const FUNCTION_NUMBER: usize = 4;
+
 /// How much of a client's message must be in hand.
 pub(super) fn client_want(message: u8, total: usize) -> usize {
     match message {
-        tag::COPY_DATA | tag::FUNCTION_CALL => HEADER,
+        tag::COPY_DATA => HEADER,
+        tag::FUNCTION_CALL => total.min(HEADER + FUNCTION_NUMBER),
         tag::QUERY => total.min(QUERY_MAX),
         tag::PARSE => total.min(PARSE_MAX),
         tag::BIND => total.min(frontend::BIND_HEAD),
@@ -105,6 +109,7 @@ pub(super) struct Leased<'a> {
     /// nothing was sent.
     pub(super) unfit: Option<Box<Answer>>,
     repeat: Repeat,
+    first_request: FirstRequest,
     /// What the session got its server connection for, and what its request turned out to need.
     got: Need,
     pub(super) needs: Option<Need>,
@@ -120,6 +125,15 @@ struct Waits {
     paced: bool,
     /// It is not told yet that the server is ready.
     ready_withheld: bool,
+}
+
+/// The request that the session got its server connection for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstRequest {
+    /// It waits for the session's settings.
+    Due,
+    /// It was judged.
+    Heard,
 }
 
 /// Whether PostgreSQL is asked what a request leaves behind in the same write as the request.
@@ -190,6 +204,7 @@ impl<'a> Leased<'a> {
             refused: None,
             unfit: None,
             repeat: Repeat::Yes,
+            first_request: FirstRequest::Due,
             got,
             needs: None,
         }
@@ -228,6 +243,7 @@ impl<'a> Leased<'a> {
             tag::BIND => self.bind(content, piece.total, times),
             tag::DESCRIBE => self.describe(content, times),
             tag::CLOSE => self.close(content, times),
+            tag::FUNCTION_CALL => self.function(content, times),
             other => self.other_message(other, replies, times)?,
         };
         if fate == Fate::Hold {
@@ -249,10 +265,6 @@ impl<'a> Leased<'a> {
             tag::SYNC => {
                 self.close_much_surplus(times);
                 self.talk.conversation.sync(times);
-                self.talk.names.next_batch();
-            }
-            tag::FUNCTION_CALL => {
-                self.talk.conversation.function(times);
                 self.talk.names.next_batch();
             }
             tag::FLUSH => {

@@ -1,7 +1,7 @@
 //! Custom settings (`app.x`): what is left of them where, and `temp_buffers`, which PostgreSQL lets
 //! nobody change on a backend that has used temporary tables.
 
-use crate::compare::{Answers, Site, compare, query};
+use crate::compare::{Answers, Site, compare, hear, query};
 
 /// How a session changes its setting, after it was set; in each, a value that is gone is ''.
 const CLEARS: [&[&str]; 13] = [
@@ -80,6 +80,33 @@ async fn in_a_transaction_one_that_never_was_is_null_too() {
         answers
     })
     .await;
+}
+
+/// Who waits for the session's settings keeps the server connection until its request is run.
+#[tokio::test]
+async fn sessions_of_different_settings_that_ask_at_once_are_all_answered() {
+    for (count, sessions) in [(1, 2), (2, 6)] {
+        compare(count, async |site: &Site| {
+            let mut answers = Vec::new();
+            let mut all = Vec::new();
+            for number in 0..sessions {
+                let mut raw = site.login().await;
+                query(&mut raw, &format!("SET app.x = '{number}'; SET work_mem = '{number}99kB'"))
+                    .await;
+                all.push(raw);
+            }
+            for round in 0..50 {
+                for raw in &mut all {
+                    raw.query("SELECT 1").send().await;
+                }
+                for raw in &mut all {
+                    answers.push((round.to_string(), hear(raw, 1).await));
+                }
+            }
+            answers
+        })
+        .await;
+    }
 }
 
 const USE: [&str; 3] = ["CREATE TEMP TABLE u (n int)", "INSERT INTO u VALUES (1)", "DROP TABLE u"];

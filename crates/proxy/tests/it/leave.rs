@@ -33,7 +33,7 @@ struct Case {
     answer: &'static str,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 17] = [
     Case {
         name: "insert",
         put: |raw| raw.query("INSERT INTO t VALUES (1)"),
@@ -104,6 +104,48 @@ const CASES: [Case; 12] = [
         put: |raw| raw.query("COPY t FROM STDIN").copy_data(b"5\n6\n").bare(tag::COPY_DONE),
         rows: "5,6",
         answer: "G C(COPY 2) ZI EOF",
+    },
+    Case {
+        name: "begin, copy, commit",
+        put: |raw| {
+            raw.query("BEGIN").query("COPY t FROM STDIN").copy_data(b"5\n6\n");
+            raw.bare(tag::COPY_DONE).query("COMMIT")
+        },
+        rows: "5,6",
+        answer: "C(BEGIN) ZT G C(COPY 2) ZT C(COMMIT) ZI EOF",
+    },
+    Case {
+        name: "begin, insert, copy, commit",
+        put: |raw| {
+            raw.query("BEGIN").query("INSERT INTO t VALUES (1)").query("COPY t FROM STDIN");
+            raw.copy_data(b"5\n6\n").bare(tag::COPY_DONE).query("COMMIT")
+        },
+        rows: "1,5,6",
+        answer: "C(BEGIN) ZT C(INSERT 0 1) ZT G C(COPY 2) ZT C(COMMIT) ZI EOF",
+    },
+    Case {
+        name: "listen, insert",
+        put: |raw| raw.query("LISTEN z").query("INSERT INTO t VALUES (1)"),
+        rows: "1",
+        answer: "C(LISTEN) ZI C(INSERT 0 1) ZI EOF",
+    },
+    Case {
+        name: "insert, listen, insert",
+        put: |raw| {
+            raw.query("INSERT INTO t VALUES (1)").query("LISTEN z");
+            raw.query("INSERT INTO t VALUES (2)")
+        },
+        rows: "1,2",
+        answer: "C(INSERT 0 1) ZI C(LISTEN) ZI C(INSERT 0 1) ZI EOF",
+    },
+    Case {
+        name: "listen by the extended protocol, insert",
+        put: |raw| {
+            raw.parse("", "LISTEN z").bind("").execute().sync();
+            raw.query("INSERT INTO t VALUES (1)")
+        },
+        rows: "1",
+        answer: "1 2 C(LISTEN) ZI C(INSERT 0 1) ZI EOF",
     },
     Case {
         name: "copy that is not finished",

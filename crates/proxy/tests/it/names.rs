@@ -3,7 +3,7 @@
 use proxy::Mode;
 use wire::frontend::{self, tag};
 
-use crate::compare::{Answers, Site, ask, compare, query};
+use crate::compare::{Answers, Site, ask, compare, hear, query};
 use crate::harness::{Fixture, limit};
 use crate::raw::{Raw, first_value};
 
@@ -158,7 +158,7 @@ async fn malformed_messages_are_errors_and_the_session_lives_on() {
 }
 
 /// Forms of `DEALLOCATE` and SQL that uses a statement of the protocol, as simple queries.
-const SIMPLE: [&[&str]; 33] = [
+const SIMPLE: [&[&str]; 36] = [
     &["DEALLOCATE z"],
     &["deallocate \"z\";"],
     &["DEALLOCATE Z"],
@@ -182,6 +182,16 @@ const SIMPLE: [&[&str]; 33] = [
     &["DISCARD PLANS"],
     &["DEALLOCATE none"],
     &["BEGIN", "DEALLOCATE z", "ROLLBACK"],
+    &["BEGIN", "DISCARD ALL", "SELECT 1", "ROLLBACK"],
+    &["BEGIN", "DEALLOCATE ALL", "SELECT 1", "COMMIT"],
+    &[
+        "SET work_mem = '99kB'",
+        "BEGIN",
+        "DISCARD ALL",
+        "SHOW work_mem",
+        "ROLLBACK",
+        "SHOW work_mem",
+    ],
     &["BEGIN", "SELECT 1", "DEALLOCATE z", "ROLLBACK"],
     &["BEGIN", "SELEC", "DEALLOCATE z", "ROLLBACK"],
     &["EXECUTE z"],
@@ -254,8 +264,32 @@ const BOTH: [&[&str]; 9] = [
     &["SELECT 1/0; PREPARE z AS SELECT 'B'", "PREPARE z (int) AS SELECT $1", "EXECUTE z (1)"],
     &["DEALLOCATE z; PREPARE z AS SELECT 'B'", "EXECUTE z", "DEALLOCATE ALL"],
     &["DEALLOCATE z", "PREPARE z AS SELECT 'B'", "EXECUTE z", "DISCARD ALL", "EXECUTE z"],
-    &["PREPARE p1 AS SELECT 'B'", "PREPARE \"P1\" AS SELECT 'C'", "EXECUTE p1", "DEALLOCATE ALL"],
+    &["PREPARE a AS SELECT 1", "PREPARE \"A\" AS SELECT 2", "EXECUTE a", "DEALLOCATE ALL"],
 ];
+
+/// A `Query` ends a batch without `Sync`; if a message of the batch fails, it is discarded.
+#[tokio::test]
+async fn a_query_behind_a_batch_without_sync() {
+    compare(1, async |site: &Site| {
+        let mut answers = Vec::new();
+        for text in
+            ["SELECT 42", "SELECT set_config('app.x', '1', false)", "CREATE TEMP TABLE x ()"]
+        {
+            for parsed in ["SELEC", "SELECT 1"] {
+                let mut raw = site.login().await;
+                raw.parse("q", parsed).query(text);
+                raw.send().await;
+                let first = hear(&mut raw, usize::from(parsed != "SELEC")).await;
+                raw.sync();
+                let last = ask(&mut raw).await;
+                let next = query(&mut raw, "SELECT current_setting('app.x', true)").await;
+                answers.push((format!("{parsed}, {text}"), format!("{first} | {last} | {next}")));
+            }
+        }
+        answers
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn sql_and_the_protocol_share_their_names() {

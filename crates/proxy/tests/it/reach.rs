@@ -3,7 +3,7 @@
 
 use proxy::Mode;
 
-use crate::compare::{Site, compare_after, query};
+use crate::compare::{Site, compare, compare_after, hear, query};
 use crate::harness::{Fixture, SOON, limit};
 use crate::raw::Raw;
 
@@ -207,6 +207,55 @@ async fn effects_of_statements_are_the_sessions_own() {
         answers
     })
     .await;
+}
+
+/// Functions that are called by their numbers, with their arguments as text.
+const CALLS: [(&str, &[&str]); 4] = [
+    ("pg_advisory_lock(bigint)", &["5"]),
+    ("set_config(text, text, boolean)", &["work_mem", "7MB", "f"]),
+    ("set_config(text, text, boolean)", &["app.x", "7", "f"]),
+    ("pg_advisory_unlock_all()", &[]),
+];
+
+/// `FunctionCall` (manual §55.7), all arguments and the result as text.
+fn put_function_call(raw: &mut Raw, oid: i32, arguments: &[&str]) {
+    wire::frame::put(&mut raw.out, wire::frontend::tag::FUNCTION_CALL, |out| {
+        out.extend_from_slice(&oid.to_be_bytes());
+        out.extend_from_slice(&0_i16.to_be_bytes());
+        out.extend_from_slice(&i16::try_from(arguments.len()).expect("few").to_be_bytes());
+        for argument in arguments {
+            out.extend_from_slice(&i32::try_from(argument.len()).expect("short").to_be_bytes());
+            out.extend_from_slice(argument.as_bytes());
+        }
+        out.extend_from_slice(&0_i16.to_be_bytes());
+    });
+}
+
+#[tokio::test]
+async fn effects_of_functions_called_by_number_are_the_sessions_own() {
+    for count in [1, 2] {
+        compare(count, async |site: &Site| {
+            let mut answers = Vec::new();
+            for (function, arguments) in CALLS {
+                let (mut maker, mut other) = (site.login().await, site.login().await);
+                let oid = maker.value(&format!("SELECT '{function}'::regprocedure::oid")).await;
+                put_function_call(&mut maker, oid.parse().expect("a number"), arguments);
+                maker.send().await;
+                let mut shown = vec![hear(&mut maker, 1).await];
+                // Where there is one connection, a pinned session leaves the other nothing.
+                let is_pinned = count == 1 && !function.starts_with("pg_advisory_unlock");
+                if !is_pinned {
+                    shown.push(query(&mut other, PROBE).await);
+                }
+                shown.push(query(&mut maker, PROBE).await);
+                drop(maker);
+                shown.push(query(&mut other, PROBE).await);
+                answers.push((format!("{function} {arguments:?}"), shown.join(" | ")));
+            }
+            answers
+        })
+        .await;
+    }
 }
 
 const LOCK: &str = "CREATE OR REPLACE FUNCTION later() RETURNS int LANGUAGE plpgsql AS \

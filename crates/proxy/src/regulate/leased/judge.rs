@@ -6,7 +6,7 @@ use wire::frame::body;
 use wire::frontend::tag;
 
 use super::copies::DESCRIPTION_MAX;
-use super::{AsksAlong, Fate, Leased, Repeat, Replies, client_want, malformed};
+use super::{AsksAlong, Fate, FirstRequest, Leased, Repeat, Replies, client_want, malformed};
 use crate::buffer::{Inbox, Outbox};
 use crate::conversation::Shown;
 use crate::observe::server_want;
@@ -24,6 +24,7 @@ impl Judge for Leased<'_> {
         (from_server, to_client): (&mut Inbox, &mut Outbox),
         now: Micros,
     ) -> Result<(), End> {
+        self.first_request = FirstRequest::Heard;
         self.open_block(to_server.bytes());
         let mut replies = Replies(from_server, to_client);
         let leaves = client.ends_with(&TERMINATE);
@@ -57,7 +58,7 @@ impl Judge for Leased<'_> {
             self.talk.conversation.bytes_in(piece.len);
             self.send(fate, piece.len, client, to_server);
             if self.asks_along != AsksAlong::Nothing
-                && matches!(piece.tag, tag::QUERY | tag::SYNC)
+                && matches!(piece.tag, tag::QUERY | tag::SYNC | tag::FUNCTION_CALL)
                 && !self.is_within
             {
                 self.ask_along(client, to_server);

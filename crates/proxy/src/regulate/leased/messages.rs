@@ -14,6 +14,12 @@ use crate::regulate::local::too_large;
 use crate::regulate::talk::{PARSE_MAX, Place};
 use crate::statements::{self, UnnamedOnServer};
 
+/// A statement that may leave behind whatever a function may that is called by its number.
+const LIKE_A_FUNCTION_CALL: &[u8] = b"DO ''";
+
+/// The number of `set_config` in `pg_proc` (PostgreSQL's pg_proc.dat).
+const SET_CONFIG: [u8; 4] = 2078_i32.to_be_bytes();
+
 /// What a message tells that brings a statement's text.
 pub(super) struct Told<'a> {
     pub(super) content: &'a [u8],
@@ -62,6 +68,23 @@ impl Leased<'_> {
             self.note_statement_runs(reading, text);
         }
         self.talk.conversation.query(reading.fingerprint, times);
+        self.talk.names.next_batch();
+        Fate::Pass
+    }
+
+    /// A function call, which names its function by a number alone.
+    pub(super) fn function(&mut self, content: &[u8], times: Times) -> Fate {
+        let reading = self.talk.journal.read(LIKE_A_FUNCTION_CALL);
+        if let Some(fate) = self.settle_sequences(reading, times) {
+            return fate;
+        }
+        self.note_functions();
+        self.note_statement_runs(reading, LIKE_A_FUNCTION_CALL);
+        if content.starts_with(&SET_CONFIG) {
+            // PostgreSQL lists no custom settings: it cannot be asked which one this was.
+            self.talk.pin(PinCause::Set, reading.fingerprint);
+        }
+        self.talk.conversation.function(times);
         self.talk.names.next_batch();
         Fate::Pass
     }

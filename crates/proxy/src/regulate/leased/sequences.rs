@@ -55,8 +55,19 @@ impl Leased<'_> {
     }
 
     fn reads_sequences(&self, reading: Reading) -> bool {
+        let executes_reader = || {
+            self.talk.names.iter().any(|(_, statement)| {
+                // Of what was only prepared so far it is not known yet what it reaches.
+                self.house.reaches.of(statement.reading.fingerprint, statement.text());
+                self.reads_sequences_itself(statement.reading)
+            })
+        };
+        self.reads_sequences_itself(reading)
+            || (reading.effects.has(SessionEffect::Execute) && executes_reader())
+    }
+
+    fn reads_sequences_itself(&self, reading: Reading) -> bool {
         reading.effects.has(SessionEffect::SequenceRead)
-            || reading.effects.has(SessionEffect::Execute)
             || (!self.talk.is_harmless(reading.fingerprint, self.house.reaches.version())
                 && self.house.reaches.reads_sequences(reading.fingerprint))
     }

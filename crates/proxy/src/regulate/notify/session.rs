@@ -155,7 +155,8 @@ impl Session {
                 () = &mut self.kill => {
                     return Err(End::dismissed(self.talk.journal.card.farewell()));
                 }
-                alive = self.client.listen() => if !alive { return Err(End::ClientGone) },
+                // What has arrived is executed, whether or not the client is still there.
+                _ = self.client.listen(), if !self.client.inbox.has_ended() => {}
             }
         }
     }
