@@ -83,7 +83,7 @@ pub(super) struct Leased<'a> {
     lease: &'a Lease,
     /// What executed last, and when the server was heard last.
     last: Last,
-    /// The transaction is open, or the session pinned, and nothing executes.
+    /// The transaction or the batch is open, or the session pinned, and nothing executes.
     is_resting: bool,
     /// Where the session can be cancelled, once the server is about its own request.
     soon: Option<(&'a Target, &'a Arc<CancelKey>)>,

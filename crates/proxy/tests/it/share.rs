@@ -8,8 +8,10 @@ use futures_util::future::{Either, join_all, select};
 use proxy::{Config, Knee, LimitState, Mode, Rank};
 use tokio::sync::Barrier;
 use trace::{Event, LimitCause, Micros, Outcome};
+use wire::frontend::tag;
 
 use crate::harness::{Fixture, SOON, code, limit};
+use crate::raw::{Raw, first_value};
 
 /// The law begins at so many statements, of at most so many connections.
 fn begins_at(statements: u32, cap: u32) -> impl FnOnce(&mut Config) {
@@ -52,6 +54,26 @@ async fn transactions_that_idle_do_not_hold_up_others() {
     let started = started.expect("the first limit is told");
     assert_eq!((started.to, started.cause), (2, LimitCause::Remembered));
     testkit::wait_until(SOON, || standing(&fixture).idle == 0).await;
+    fixture.end().await;
+}
+
+/// As asyncpg prepares a statement: the batch stays open until it is run.
+#[tokio::test]
+async fn batches_that_are_left_open_do_not_hold_up_others() {
+    let fixture = Fixture::start_with(Mode::Regulate, begins_at(2, 6)).await;
+    let mut sessions = Vec::new();
+    for number in 0..5 {
+        let mut raw = Raw::login(&fixture).await;
+        raw.parse("s", &format!("SELECT {number}")).bare(tag::FLUSH).send().await;
+        assert_eq!(raw.receive().await.tag, '1');
+        sessions.push(raw);
+    }
+    let mut next = Raw::login(&fixture).await;
+    assert_eq!(next.value("SELECT 7").await, "7");
+    for (number, raw) in sessions.iter_mut().enumerate() {
+        raw.bind("s").execute().sync().send().await;
+        assert_eq!(first_value(&raw.until_ready().await), number.to_string());
+    }
     fixture.end().await;
 }
 

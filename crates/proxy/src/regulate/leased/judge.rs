@@ -144,7 +144,7 @@ impl Judge for Leased<'_> {
             return false;
         }
         let is_done = self.wind_up(to_server);
-        if !is_done {
+        if !is_done && self.first_request == FirstRequest::Heard {
             self.note_rest();
         }
         is_done

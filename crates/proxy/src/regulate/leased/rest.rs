@@ -20,19 +20,22 @@ impl Leased<'_> {
 
     /// The client was heard.
     pub(super) fn note_work(&mut self, now: Micros) {
-        if self.is_resting && !self.talk.conversation.is_quiet() {
+        if self.is_resting && self.talk.conversation.is_anything_due() {
             self.is_resting = false;
             self.last.statement = Fingerprint::NONE;
             self.lease.works(now);
         }
     }
 
-    /// All is sent that there is to send, and the lease is kept.
+    /// All is sent that there is to send, and the lease is kept. A batch that all is answered of may
+    /// be left without its `Sync` for long: asyncpg prepares by `Parse`, `Describe` and `Flush`.
     pub(super) fn note_rest(&mut self) {
-        if !self.is_resting && self.talk.conversation.is_quiet() {
+        let conversation = &self.talk.conversation;
+        if !self.is_resting && !conversation.is_anything_due() {
             self.is_resting = true;
-            let transaction = self.talk.conversation.transaction();
-            self.lease.rests(self.last, transaction != TransactionState::Idle);
+            let is_within = conversation.transaction() != TransactionState::Idle
+                || !conversation.is_between_batches();
+            self.lease.rests(self.last, is_within);
         }
     }
 }
