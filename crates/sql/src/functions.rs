@@ -63,7 +63,14 @@ fn of_others(name: &[u8]) -> Option<SessionEffect> {
         | b"database_to_xml"
         | b"database_to_xml_and_xmlschema"
         | b"ts_stat"
-        | b"ts_rewrite" => SessionEffect::Anything,
+        | b"ts_rewrite"
+        // tablefunc and xml2
+        | b"crosstab"
+        | b"crosstab2"
+        | b"crosstab3"
+        | b"crosstab4"
+        | b"connectby"
+        | b"xpath_table" => SessionEffect::Anything,
         _ => return None,
     })
 }

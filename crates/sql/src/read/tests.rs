@@ -210,6 +210,7 @@ fn effects_on_objects() {
         ("select setval('s', 1)", &[SequenceUse]),
         ("with i as (insert into t values (1)) select 1", &[SequenceUse]),
         ("select query_to_xml('select f()', true, true, '')", &[Anything]),
+        ("select * from crosstab('select f()') as t(a int, b int)", &[Anything]),
         ("select pg_create_physical_replication_slot('s', true, true)", &[ReplicationSlot]),
         ("select setseed(0.5)", &[Unknown]),
         ("do $$ begin end $$", &[Set, Anything]),
