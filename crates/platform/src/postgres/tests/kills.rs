@@ -120,9 +120,13 @@ fn the_next_start_ends_noted_groups_and_marked_orphans() {
         let folder = RunFolder::create(&parent).unwrap();
         let mut noted = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         folder.note_child(noted.id()).unwrap();
-        // Its shell ends at once; what it started goes on, in a group without a leader.
+        // Its shell ends; what it started goes on, in a group without a leader. It tells its pid
+        // itself: while a process is being started, its environment cannot be read.
+        let script = "cd $SURGETANK_RUN_FOLDER; mkfifo told never; \
+                      sh -c 'echo $$ > told; read line < never' & \
+                      read pid < told; echo $pid > orphan";
         let mut shell = Command::new("sh")
-            .args(["-c", "sleep 600 & echo $! > $SURGETANK_RUN_FOLDER/orphan"])
+            .args(["-c", script])
             .env(RunFolder::VARIABLE, folder.path())
             .process_group(0)
             .spawn()
