@@ -27,8 +27,8 @@ impl Leased<'_> {
         }
     }
 
-    /// All is sent that there is to send, and the lease is kept. A batch that all is answered of may
-    /// be left without its `Sync` for long: asyncpg prepares by `Parse`, `Describe` and `Flush`.
+    /// All is sent that there is to send, and the lease is kept. A batch may be left without its
+    /// `Sync` for long, with all of it answered: asyncpg prepares by `Parse`, `Describe`, `Flush`.
     pub(super) fn note_rest(&mut self) {
         let conversation = &self.talk.conversation;
         if !self.is_resting && !conversation.is_anything_due() {
