@@ -40,12 +40,15 @@ async fn it_speaks_as_long_as_it_has_connections() {
     assert_eq!(speaking(&fixture, &watcher).await, 0);
     let session = fixture.connect().await;
     session.batch_execute("SELECT 1").await.unwrap();
-    testkit::wait_until(SOON, || alliance(&fixture).is_some_and(|one| one.proxies == 1)).await;
-    let seen = alliance(&fixture).expect("it speaks");
-    // The limit itself may be a probe's. Of the eight with which the law begins it takes one away
-    // when it has seen its own connection.
-    assert_eq!(seen.share_milli, 1000);
-    assert!((7..=8).contains(&seen.total), "{seen:?}");
+    // The limit itself may be a probe's, or be lowered for a moment by a machine that has other
+    // things to do. Of the eight with which the law begins it takes one away when it has seen its
+    // own connection.
+    let is_alone = || {
+        alliance(&fixture).is_some_and(|one| {
+            one.proxies == 1 && one.share_milli == 1000 && (7..=8).contains(&one.total)
+        })
+    };
+    testkit::wait_until(SOON, is_alone).await;
     assert_eq!(speaking(&fixture, &watcher).await, 1);
     // It is one of the eight.
     testkit::wait_until(SOON, || standing(&fixture).ceiling == 7).await;
