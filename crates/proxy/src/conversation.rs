@@ -217,8 +217,9 @@ impl Conversation {
         None
     }
 
-    /// Whether one whole request is under way, and nothing else, and what follows it is run
-    /// whatever becomes of it: it is a single message, or ends with a Sync.
+    /// Whether one whole request is under way, and nothing else, and the server runs what follows
+    /// even if the request fails: it ends with a `Sync`, or is a single message. If a `Query` ends
+    /// a batch and a message before it fails, the server discards all up to the next `Sync`.
     pub(crate) fn is_alone(&self) -> bool {
         let mut due = self.expected.iter().rev();
         self.pending.len() == 1

@@ -204,14 +204,18 @@ const SIMPLE: [&[&str]; 36] = [
     &["SELECT name, statement, from_sql FROM pg_prepared_statements"],
 ];
 
+/// A session that has prepared `z`.
+async fn with_z(site: &Site) -> Raw {
+    let mut raw = site.login().await;
+    raw.parse("z", "SELECT 'A'").sync();
+    ask(&mut raw).await;
+    raw
+}
+
 async fn deallocate(site: &Site, simple: bool) -> Answers {
     let mut answers = Vec::new();
     for texts in SIMPLE {
-        let (mut raw, mut other) = (site.login().await, site.login().await);
-        for raw in [&mut raw, &mut other] {
-            raw.parse("z", "SELECT 'A'").sync();
-            ask(raw).await;
-        }
+        let (mut raw, mut other) = (with_z(site).await, with_z(site).await);
         let mut shown = Vec::new();
         for text in texts {
             match simple {
@@ -296,11 +300,7 @@ async fn sql_and_the_protocol_share_their_names() {
     compare(2, async |site: &Site| {
         let mut answers = Vec::new();
         for texts in BOTH {
-            let (mut raw, mut other) = (site.login().await, site.login().await);
-            for raw in [&mut raw, &mut other] {
-                raw.parse("z", "SELECT 'A'").sync();
-                ask(raw).await;
-            }
+            let (mut raw, mut other) = (with_z(site).await, with_z(site).await);
             let mut shown = Vec::new();
             for text in texts {
                 shown.push(query(&mut raw, text).await);

@@ -102,7 +102,7 @@ impl Endpoint {
     /// but waits for slow ones no longer than [`END_TIME`].
     pub(crate) async fn end(mut self) {
         self.leave();
-        // Too slow is too slow, as above.
+        // A scrape that takes longer is cut off.
         let _ = timeout(END_TIME, self.tasks.join_all()).await;
     }
 }
