@@ -15,7 +15,7 @@ use wire::frontend;
 
 use trace::{SqlState, TransactionState};
 
-use super::{AsksAlong, FirstRequest, Leased, Repeat, Replies};
+use super::{AsksAlong, Leased, Repeat, Replies};
 use crate::answer::Answer;
 use crate::buffer::{Inbox, Outbox};
 use crate::conversation::Shown;
@@ -110,11 +110,6 @@ impl Leased<'_> {
         }
         if self.unfit.is_some() || self.needs.is_some() {
             return true;
-        }
-        if self.first_request == FirstRequest::Due {
-            // Its settings have just arrived: given back now, it would get those of the next who
-            // waits, and so on for ever.
-            return false;
         }
         if self.talk.residue.take_renames() {
             self.rename(to_server.bytes());

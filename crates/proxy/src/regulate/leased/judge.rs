@@ -140,11 +140,14 @@ impl Judge for Leased<'_> {
     }
 
     fn is_done(&mut self, to_server: &mut Outbox) -> bool {
-        if self.waits.ready_withheld {
+        // Given back before the request that waited for the session's settings, the server
+        // connection would get the settings of the next session that waits, and so on for ever.
+        let is_first_due = self.first_request == FirstRequest::Due && self.unfit.is_none();
+        if self.waits.ready_withheld || is_first_due {
             return false;
         }
         let is_done = self.wind_up(to_server);
-        if !is_done && self.first_request == FirstRequest::Heard {
+        if !is_done {
             self.note_rest();
         }
         is_done
